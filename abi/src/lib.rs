@@ -1,0 +1,2 @@
+//! The ioctl interface of /dev/pf.
+#![no_std]
