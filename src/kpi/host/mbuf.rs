@@ -1,0 +1,143 @@
+//! mbuf(9) on a host: a packet in two vectors, so that a test can put the border between them wherever it hurts.
+
+use std::vec;
+use std::vec::Vec;
+
+use super::{NoMemory, memory};
+use crate::kpi::Direction;
+
+/// A packet, from its IP header on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mbuf {
+    /// The first segment.
+    head: Vec<u8>,
+    /// All that does not lie in the first segment.
+    rest: Vec<u8>,
+    from_pf: bool,
+}
+
+impl Mbuf {
+    /// A packet of these bytes in one segment.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        Mbuf {
+            head: bytes.into(),
+            rest: Vec::new(),
+            from_pf: false,
+        }
+    }
+
+    /// A packet whose first segment ends after `first` bytes.
+    pub fn split(bytes: &[u8], first: usize) -> Self {
+        let (head, rest) = bytes.split_at(first.min(bytes.len()));
+        Mbuf {
+            head: head.to_vec(),
+            rest: rest.to_vec(),
+            from_pf: false,
+        }
+    }
+
+    /// All bytes of the packet.
+    pub fn to_bytes(mut self) -> Vec<u8> {
+        self.head.append(&mut self.rest);
+        self.head
+    }
+
+    /// A new packet of `len` zero bytes, in one segment.
+    pub fn new(len: usize) -> Option<Self> {
+        memory::may_allocate().then(|| Mbuf::from_bytes(vec![0; len]))
+    }
+
+    /// The whole packet's length in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.head.len() + self.rest.len()
+    }
+
+    /// Whether there is no byte at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first segment's bytes.
+    #[inline]
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// m_copydata(9): fills `to` from `offset` on, or says that the packet ends before.
+    pub fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
+        if offset.checked_add(to.len()).is_none_or(|end| end > self.len()) {
+            return false;
+        }
+        let bytes = self.head.iter().chain(&self.rest).skip(offset);
+        to.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        true
+    }
+
+    /// Visits `len` bytes from `offset` on, segment by segment, as far as the packet goes.
+    pub fn visit(&self, offset: usize, len: usize, mut visit: impl FnMut(&[u8])) {
+        let end = offset.saturating_add(len);
+        let mut start = 0;
+        for segment in [&self.head, &self.rest] {
+            let from = offset.clamp(start, start + segment.len()) - start;
+            let to = end.clamp(start, start + segment.len()) - start;
+            if from < to {
+                visit(&segment[from..to]);
+            }
+            start += segment.len();
+        }
+    }
+
+    /// Makes the first `len` bytes contiguous and ours to write (m_pullup, m_makewritable), and gives them. `len` is at
+    /// most the packet's length.
+    pub fn head_mut(&mut self, len: usize) -> Result<&mut [u8], NoMemory> {
+        if self.head.len() < len {
+            if !memory::may_allocate() {
+                return Err(NoMemory);
+            }
+            let missing = (len - self.head.len()).min(self.rest.len());
+            self.head.extend(self.rest.drain(..missing));
+        }
+        self.head.get_mut(..len).ok_or(NoMemory)
+    }
+
+    /// Computes what the network interface was to compute before the bytes it covers change (M_CSUM), and forgets what
+    /// one has verified. No host interface does either.
+    pub fn settle_checksums(&mut self, _direction: Direction) -> Result<(), NoMemory> {
+        Ok(())
+    }
+
+    /// Whether pf sent this packet itself: it passes.
+    #[inline]
+    pub fn is_from_pf(&self) -> bool {
+        self.from_pf
+    }
+
+    /// Marks the packet as pf's own.
+    pub fn mark_from_pf(&mut self) -> Result<(), NoMemory> {
+        self.from_pf = true;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_the_same_however_they_are_split() {
+        let bytes: Vec<u8> = (0..100).collect();
+        for first in [0, 1, 19, 20, 99, 100] {
+            let mut packet = Mbuf::split(&bytes, first);
+            let mut copy = [0; 30];
+            assert!(packet.copy(15, &mut copy));
+            assert_eq!(copy, bytes[15..45]);
+            assert!(!packet.copy(71, &mut copy));
+            let mut seen = Vec::new();
+            packet.visit(10, 60, |part| seen.extend_from_slice(part));
+            assert_eq!(seen, bytes[10..70]);
+            packet.head_mut(40).unwrap()[39] = 0xff;
+            assert_eq!(packet.to_bytes()[39..41], [0xff, 40]);
+        }
+    }
+}

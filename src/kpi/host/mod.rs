@@ -1,0 +1,193 @@
+//! The host back end: the kernel programming interface on `std`, for tests, benchmarks and pf-router.
+//!
+//! Nothing happens by itself here: the clock stands until somebody moves it, random numbers come from a seed unless a
+//! better source is given, and packets that pf sends go to whoever made the [`Kernel`]. So a test controls all of it.
+
+mod mbuf;
+mod memory;
+mod passive;
+mod pool;
+
+use std::boxed::Box;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{self, PoisonError};
+
+pub use mbuf::Mbuf;
+pub use memory::{FailingAllocations, alloc, fail_allocations, free};
+pub use passive::{Passive, ReadSection};
+pub use pool::Pool;
+
+use super::{Errno, LogLevel, NoMemory};
+
+/// How a spin lock waits: on a host the holder may be off its CPU, and wants one.
+pub(super) struct Relax;
+
+impl spin::RelaxStrategy for Relax {
+    fn relax() {
+        std::thread::yield_now();
+    }
+}
+
+/// The proof of IPL_SOFTNET. On a host no interrupt can come between, and there is nothing to raise.
+pub struct SoftNet(());
+
+impl SoftNet {
+    /// splsoftnet(9), until the token is dropped.
+    #[inline]
+    pub fn raise() -> Self {
+        SoftNet(())
+    }
+}
+
+/// Where packets go that pf sends itself: resets, ICMP errors.
+pub type Output = Box<dyn Fn(Mbuf) + Send + Sync>;
+/// Where lines of log go.
+pub type Log = Box<dyn Fn(LogLevel, fmt::Arguments<'_>) + Send + Sync>;
+/// Where random bytes come from.
+pub type Random = Box<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// The system around one `Pf`.
+pub struct Kernel {
+    /// Milliseconds since boot.
+    uptime: AtomicU64,
+    /// Milliseconds between the epoch and boot.
+    boot: AtomicU64,
+    random: Random,
+    output: Output,
+    log: Log,
+}
+
+impl Kernel {
+    /// A system at second 1000 of its uptime, that draws its random numbers from `seed`, drops what pf sends, and is silent.
+    pub fn seeded(seed: u64) -> Self {
+        let state = AtomicU64::new(seed);
+        Kernel {
+            uptime: AtomicU64::new(1_000_000),
+            boot: AtomicU64::new(1_700_000_000_000),
+            random: Box::new(move |bytes| {
+                for chunk in bytes.chunks_mut(8) {
+                    // SplitMix64.
+                    let mut z = state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+                    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                    chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
+                }
+            }),
+            output: Box::new(|_| ()),
+            log: Box::new(|_, _| ()),
+        }
+    }
+
+    /// The same, with random bytes from `random`.
+    pub fn with_random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// The same, with packets that pf sends going to `output`.
+    pub fn with_output(mut self, output: Output) -> Self {
+        self.output = output;
+        self
+    }
+
+    /// The same, with lines of log going to `log`.
+    pub fn with_log(mut self, log: Log) -> Self {
+        self.log = log;
+        self
+    }
+
+    /// Sets the clock: time since boot, and the wall clock as time since 1970.
+    pub fn set_time(&self, uptime: std::time::Duration, wall: std::time::Duration) {
+        self.uptime.store(uptime.as_millis() as u64, Ordering::Relaxed);
+        self.boot.store(
+            (wall.as_millis() as u64).saturating_sub(uptime.as_millis() as u64),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, by: std::time::Duration) {
+        self.uptime.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// time_uptime(9): seconds since boot.
+    #[inline]
+    pub fn uptime(&self) -> u32 {
+        (self.uptime.load(Ordering::Relaxed) / 1000) as u32
+    }
+
+    /// time_second(9): seconds since 1970.
+    pub fn wall_clock(&self) -> u32 {
+        ((self.boot.load(Ordering::Relaxed) + self.uptime.load(Ordering::Relaxed)) / 1000) as u32
+    }
+
+    /// Fills `bytes` with random numbers that nobody can guess, as cprng_fast(9) does.
+    pub fn fill_random(&self, bytes: &mut [u8]) {
+        (self.random)(bytes);
+    }
+
+    /// A random number.
+    pub fn random_u32(&self) -> u32 {
+        let mut bytes = [0; 4];
+        self.fill_random(&mut bytes);
+        u32::from_ne_bytes(bytes)
+    }
+
+    /// Sends a whole IP packet on its way, past pf's own hooks.
+    pub fn output(&self, packet: Mbuf) {
+        (self.output)(packet);
+    }
+
+    /// Writes a line of log.
+    pub fn log(&self, level: LogLevel, line: fmt::Arguments<'_>) {
+        (self.log)(level, line);
+    }
+}
+
+/// A lock that may sleep.
+pub struct Mutex<T>(sync::Mutex<T>);
+
+/// The lock, held.
+pub type MutexGuard<'a, T> = sync::MutexGuard<'a, T>;
+
+impl<T> Mutex<T> {
+    /// Puts `value` behind a lock that nobody holds.
+    pub fn new(value: T) -> Result<Self, NoMemory> {
+        Ok(Mutex(sync::Mutex::new(value)))
+    }
+
+    /// Waits for the lock and takes it.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        // Who panicked with the lock held was a test; the value is judged by its assertions.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A caller's address space, behind the pointers in an ioctl's argument.
+pub trait AddressSpace: Send + Sync {
+    /// copyin(9): fills `to` from the caller's address `from`.
+    fn copyin(&self, from: u64, to: &mut [u8]) -> Result<(), Errno>;
+    /// copyout(9): writes `from` to the caller's address `to`.
+    fn copyout(&self, from: &[u8], to: u64) -> Result<(), Errno>;
+}
+
+/// The memory of whoever makes an ioctl.
+pub struct UserMemory(Box<dyn AddressSpace>);
+
+impl UserMemory {
+    /// The memory that `space` reaches.
+    pub fn new(space: impl AddressSpace + 'static) -> Self {
+        UserMemory(Box::new(space))
+    }
+
+    /// copyin(9): fills `to` from the caller's address `from`, or EFAULT.
+    pub fn copyin(&self, from: u64, to: &mut [u8]) -> Result<(), Errno> {
+        self.0.copyin(from, to)
+    }
+
+    /// copyout(9): writes `from` to the caller's address `to`, or EFAULT.
+    pub fn copyout(&self, from: &[u8], to: u64) -> Result<(), Errno> {
+        self.0.copyout(from, to)
+    }
+}

@@ -1,0 +1,86 @@
+//! The kernel programming interface: all that pf takes from the system around it.
+//!
+//! One API, two back ends. In the module, `netbsd` calls the C shims of `kmod/`; everywhere else, `host` does the same
+//! on `std`, for tests, benchmarks and pf-router. The engine sees only the names that are exported here, and no `cfg`
+//! stands outside this folder and the crate's root.
+//!
+//! What each back end provides, with the same signatures:
+//!
+//! | item | NetBSD | host |
+//! |---|---|---|
+//! | [`Kernel`] | time_uptime(9), cprng(9), log(9), ip_output | a clock moved by hand or by the router, a seeded generator, a sink |
+//! | [`Mbuf`] | mbuf(9) | two byte vectors, so that a header can straddle segments |
+//! | [`alloc`], [`free`] | kmem(9), never sleeping | the global allocator, with failures on demand |
+//! | [`Pool`] | pool_cache(9) | slabs on huge pages |
+//! | [`Mutex`] | mutex(9), adaptive | `std::sync::Mutex` |
+//! | [`Passive`], [`ReadSection`] | pserialize(9) | two counters a stripe |
+//! | [`SoftNet`] | splsoftnet(9) | nothing: threads are not interrupted |
+//! | [`UserMemory`] | copyin(9), copyout(9) | the peer's memory, or a test's |
+//!
+//! # Locking
+//! [`SoftNet`] is the proof that the caller runs at IPL_SOFTNET, where it is not preempted. A [`SpinLock`] can only be
+//! taken with that proof in hand, so a spin lock held at a lower level, which an interrupt on the same CPU could wait
+//! for without end, does not compile. A [`Mutex`] may sleep and is for the ioctl path and the purge thread alone; it
+//! is taken before any spin lock and never inside a [`ReadSection`].
+
+mod errno;
+mod lock;
+
+#[cfg(not(target_os = "none"))]
+pub mod host;
+#[cfg(not(target_os = "none"))]
+use host as backend;
+
+#[cfg(target_os = "none")]
+pub mod netbsd;
+#[cfg(target_os = "none")]
+use netbsd as backend;
+
+pub use backend::{Kernel, Mbuf, Mutex, MutexGuard, Passive, Pool, ReadSection, SoftNet, UserMemory, alloc, free};
+pub use errno::{Errno, NoMemory};
+pub use lock::{SpinGuard, SpinLock};
+
+/// Which way a packet crosses an interface, as pfil(9) tells its hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    /// Received: PFIL_IN, PF_IN.
+    In = 1,
+    /// About to be sent: PFIL_OUT, PF_OUT.
+    Out = 2,
+}
+
+impl Direction {
+    /// The other one.
+    #[inline]
+    pub fn reverse(self) -> Self {
+        match self {
+            Direction::In => Direction::Out,
+            Direction::Out => Direction::In,
+        }
+    }
+}
+
+/// How much a line of log matters, as syslog(3) grades it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum LogLevel {
+    /// LOG_ERR: something did not work, and somebody should look.
+    Error = 3,
+    /// LOG_NOTICE: normal, and worth a line.
+    Notice = 5,
+    /// LOG_DEBUG: for whoever reads along, when `set debug` asks for it.
+    Debug = 7,
+}
+
+/// Who makes an ioctl, and how its memory is reached.
+pub struct Caller<'a> {
+    /// The device is open for writing (FWRITE) and kauth(9) lets the caller change the packet filter.
+    pub may_write: bool,
+    /// The caller's user id.
+    pub uid: u32,
+    /// The caller's process id.
+    pub pid: i32,
+    /// The caller's memory, behind the pointers in the arguments.
+    pub memory: &'a UserMemory,
+}

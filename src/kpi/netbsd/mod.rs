@@ -1,0 +1,1 @@
+//! The NetBSD back end.

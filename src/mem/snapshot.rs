@@ -1,0 +1,57 @@
+//! A value that is read by everybody and replaced whole.
+//!
+//! # Life cycle
+//! Writers build a new value, [`replace`](Snapshot::replace) the old one, and get it back when no reader can see it
+//! any more. Readers take no lock and write nothing that another CPU reads.
+//!
+//! # Locking
+//! Readers hold a [`ReadSection`]. Writers are serialised by their caller, and wait in `replace`: they hold no spin
+//! lock and are in no read section.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use super::KBox;
+use crate::kpi::{Passive, ReadSection};
+
+/// An immutable value that can be swapped under its readers.
+///
+/// # Invariants
+/// The pointer comes from `KBox::into_raw`, is never null, and what it points to is not written while it is here.
+pub struct Snapshot<T>(AtomicPtr<T>);
+
+impl<T> Snapshot<T> {
+    /// The first value.
+    pub fn new(value: KBox<T>) -> Self {
+        Snapshot(AtomicPtr::new(KBox::into_raw(value).as_ptr()))
+    }
+
+    /// What is there now. It stays until the read section ends.
+    #[inline]
+    pub fn read<'a>(&'a self, _section: &'a ReadSection<'_>) -> &'a T {
+        // SAFETY: by the invariant the pointer is valid; `replace` frees what it took out only after every read section
+        // that could have seen it has ended, and this one is still open for 'a.
+        unsafe { &*self.0.load(Ordering::Acquire) }
+    }
+
+    /// Puts `new` in place, waits until nobody can see the old value any more, and returns it.
+    pub fn replace(&self, new: KBox<T>, passive: &Passive) -> KBox<T> {
+        let old = self.0.swap(KBox::into_raw(new).as_ptr(), Ordering::AcqRel);
+        passive.wait();
+        // SAFETY: by the invariant `old` came from `KBox::into_raw`; it is no longer here, and `wait` has seen the last
+        // reader of it leave.
+        unsafe { KBox::from_raw(NonNull::new_unchecked(old)) }
+    }
+}
+
+impl<T> Drop for Snapshot<T> {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant the pointer came from `KBox::into_raw`; `&mut self` says that there is no reader.
+        unsafe { drop(KBox::from_raw(NonNull::new_unchecked(*self.0.get_mut()))) }
+    }
+}
+
+// SAFETY: a snapshot hands out `&T` to any thread, and `T` itself to whoever replaces it.
+unsafe impl<T: Send + Sync> Sync for Snapshot<T> {}
+// SAFETY: it owns its value as a box does.
+unsafe impl<T: Send + Sync> Send for Snapshot<T> {}
