@@ -71,10 +71,7 @@ impl Sum {
     #[inline]
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            words: 0,
-            odd: false,
-        }
+        Self { words: 0, odd: false }
     }
 
     /// The sum of the pseudo-header of TCP, UDP and (IPv6 only) ICMPv6: RFC 9293, 3.1 and RFC 8200, 8.1. `len` is the bytes
@@ -154,7 +151,7 @@ impl Delta {
         Self(0)
     }
 
-    /// Whether nothing was replaced.
+    /// Whether this leaves every checksum as it is, because nothing was replaced.
     #[inline]
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -188,11 +185,7 @@ impl Delta {
     #[inline]
     pub fn replace_at<const N: usize>(&mut self, offset: usize, old: [u8; N], new: [u8; N]) {
         let change = fold(carry_add(!sum_bytes(&old), sum_bytes(&new)));
-        let change = if offset % 2 == 1 {
-            change.swap_bytes()
-        } else {
-            change
-        };
+        let change = if offset % 2 == 1 { change.swap_bytes() } else { change };
         self.0 = carry_add(self.0, u64::from(change));
     }
 

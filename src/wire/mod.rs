@@ -567,14 +567,8 @@ mod tests {
 
     #[test]
     fn shown_in_the_notation_of_the_family() {
-        assert_eq!(
-            v4("192.0.2.1").display(Af::Inet).to_string(),
-            "192.0.2.1"
-        );
-        assert_eq!(
-            v6("2001:db8::1").display(Af::Inet6).to_string(),
-            "2001:db8::1"
-        );
+        assert_eq!(v4("192.0.2.1").display(Af::Inet).to_string(), "192.0.2.1");
+        assert_eq!(v6("2001:db8::1").display(Af::Inet6).to_string(), "2001:db8::1");
         assert_eq!(Addr::ZERO.display(Af::Inet6).to_string(), "::");
         assert_eq!(format!("{:>12}", v4("10.0.0.1").display(Af::Inet)), "    10.0.0.1");
         assert_eq!(format!("{:?}", v4("10.0.0.1")), "10.0.0.1");
