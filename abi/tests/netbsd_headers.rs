@@ -7,7 +7,7 @@
 use pf_abi::*;
 use std::fmt::Write as _;
 use std::mem::offset_of;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const INCLUDES: &str = "\
@@ -66,12 +66,16 @@ fn assert_value(out: &mut String, c: &str, value: i128) {
     .unwrap();
 }
 
-fn assert_text(out: &mut String, array: &str, index: usize, text: &str) {
-    writeln!(
-        out,
-        "_Static_assert(__builtin_strcmp(((const char *[]){array})[{index}], \"{text}\") == 0, \"{array} {index}\");"
-    )
-    .unwrap();
+/// The names that a C macro lists, as `"a", "b", ...` with a final NULL.
+fn assert_names<'a>(compiler: &Compiler, list: &str, names: impl IntoIterator<Item = &'a str>) {
+    let expanded = compiler
+        .run(&["-E", "-P"], &format!("names_begin {list} names_end"))
+        .unwrap_or_else(|message| panic!("{list}: {message}"));
+    let (_, expanded) = expanded.split_once("names_begin").expect("the marker");
+    let (expanded, _) = expanded.split_once("names_end").expect("the marker");
+    let ours: Vec<&str> = names.into_iter().collect();
+    let theirs: Vec<&str> = expanded.split('"').skip(1).step_by(2).collect();
+    assert_eq!(ours, theirs, "{list}");
 }
 
 fn structs(out: &mut String) {
@@ -291,59 +295,71 @@ fn constants(out: &mut String) {
         EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG EBADF ENOMEM EACCES EFAULT EBUSY EEXIST ENODEV EINVAL ENOTTY ENOSPC
         EAGAIN EOPNOTSUPP EAFNOSUPPORT EADDRINUSE ENOBUFS ENAMETOOLONG EHOSTUNREACH ENOSYS EOVERFLOW
     }
-    for reason in Reason::ALL {
-        assert_text(out, "PFRES_NAMES", *reason as usize, reason.name());
-    }
-    for (index, name) in LCNT_NAMES.iter().enumerate() {
-        assert_text(out, "LCNT_NAMES", index, name);
-    }
-    for (index, name) in UDP_STATE_NAMES.iter().enumerate() {
-        assert_text(out, "PFUDPS_NAMES", index, name);
-        assert_text(out, "PFOTHERS_NAMES", index, name);
-    }
-    assert_value(out, "sizeof(PF_RESERVED_ANCHOR)", PF_RESERVED_ANCHOR.len() as i128 + 1);
 }
 
-/// Compiles C text against the headers that a variable points at; `Err` holds what the compiler said.
-fn compile(variable: &str, release: &str, text: &str) -> Result<(), String> {
-    let Some(zig) = std::env::var_os(variable) else {
-        panic!(
-            "{variable} is not set: run this test as `{variable}=$(scripts/netbsd-headers {release}) cargo test -p pf-abi`, \
-             which fetches NetBSD {release}'s headers once"
-        );
-    };
-    let source = std::env::temp_dir().join(format!(
-        "pf-abi-{}-{:?}.c",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    std::fs::write(&source, format!("{INCLUDES}\n{text}")).unwrap();
-    let output = Command::new(Path::new(&zig).join("zig"))
-        .args(["cc", "-target", "x86_64-netbsd", "-fsyntax-only", "-ferror-limit=0"])
-        .arg(&source)
-        .output()
-        .unwrap_or_else(|error| panic!("{variable}: no compiler in {}: {error}", zig.display()));
-    std::fs::remove_file(&source).unwrap();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+/// clang with the headers of one NetBSD release.
+struct Compiler {
+    zig: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl Compiler {
+    /// Finds the wheel by the variable that says where it lies.
+    fn new(variable: &str, release: &str) -> Self {
+        let Some(wheel) = std::env::var_os(variable) else {
+            panic!(
+                "{variable} is not set: run this test as \
+                 `{variable}=$(scripts/netbsd-headers {release}) cargo test -p pf-abi`, \
+                 which fetches NetBSD {release}'s headers once"
+            );
+        };
+        Self {
+            zig: Path::new(&wheel).join("zig"),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Runs it over C text that follows the includes: what it printed, or what it complained about.
+    fn run(&self, arguments: &[&str], text: &str) -> Result<String, String> {
+        let source = self.directory.path().join("abi.c");
+        std::fs::write(&source, format!("{INCLUDES}\n{text}\n")).unwrap();
+        let output = Command::new(&self.zig)
+            .args(["cc", "-target", "x86_64-netbsd", "-ferror-limit=0"])
+            .args(arguments)
+            .arg(&source)
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.zig.display()));
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     }
 }
 
 fn check(variable: &str, release: &str, version: u64) {
+    let compiler = Compiler::new(variable, release);
     let mut text = String::new();
     assert_value(&mut text, "__NetBSD_Version__ / 100000000", version as i128);
     structs(&mut text);
     arguments(&mut text);
     ioctls(&mut text);
     constants(&mut text);
-    if let Err(message) = compile(variable, release, &text) {
+    if let Err(message) = compiler.run(&["-fsyntax-only"], &text) {
         panic!("NetBSD {release} disagrees:\n{message}");
     }
+
+    assert_names(&compiler, "PFRES_NAMES", Reason::ALL.iter().map(|reason| reason.name()));
+    assert_names(&compiler, "LCNT_NAMES", LCNT_NAMES);
+    assert_names(&compiler, "PFUDPS_NAMES", UDP_STATE_NAMES);
+    assert_names(&compiler, "PFOTHERS_NAMES", UDP_STATE_NAMES);
+    assert_names(&compiler, "PF_RESERVED_ANCHOR", [PF_RESERVED_ANCHOR]);
+
     // A wrong assertion must not get through, or the above has shown nothing.
     let wrong = "_Static_assert(sizeof(struct pf_rule) == 911, \"sizeof struct pf_rule\");";
-    let message = compile(variable, release, wrong).expect_err("a wrong size was taken");
+    let message = compiler
+        .run(&["-fsyntax-only"], wrong)
+        .expect_err("a wrong size was taken");
     assert!(message.contains("sizeof struct pf_rule"), "{message}");
 }
 
