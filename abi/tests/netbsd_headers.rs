@@ -300,6 +300,7 @@ fn constants(out: &mut String) {
 /// clang with the headers of one NetBSD release.
 struct Compiler {
     zig: PathBuf,
+    target: String,
     directory: tempfile::TempDir,
 }
 
@@ -315,6 +316,7 @@ impl Compiler {
         };
         Self {
             zig: Path::new(&wheel).join("zig"),
+            target: format!("x86_64-netbsd.{release}-none"),
             directory: tempfile::tempdir().unwrap(),
         }
     }
@@ -324,7 +326,10 @@ impl Compiler {
         let source = self.directory.path().join("abi.c");
         std::fs::write(&source, format!("{INCLUDES}\n{text}\n")).unwrap();
         let output = Command::new(&self.zig)
-            .args(["cc", "-target", "x86_64-netbsd", "-ferror-limit=0"])
+            .env("ZIG_GLOBAL_CACHE_DIR", self.directory.path())
+            .env("ZIG_LOCAL_CACHE_DIR", self.directory.path())
+            .current_dir(self.directory.path())
+            .args(["cc", "-target", &self.target, "-ferror-limit=0"])
             .args(arguments)
             .arg(&source)
             .output()
@@ -345,7 +350,7 @@ fn check(variable: &str, release: &str, version: u64) {
     arguments(&mut text);
     ioctls(&mut text);
     constants(&mut text);
-    if let Err(message) = compiler.run(&["-fsyntax-only"], &text) {
+    if let Err(message) = compiler.run(&["-c"], &text) {
         panic!("NetBSD {release} disagrees:\n{message}");
     }
 
@@ -357,9 +362,7 @@ fn check(variable: &str, release: &str, version: u64) {
 
     // A wrong assertion must not get through, or the above has shown nothing.
     let wrong = "_Static_assert(sizeof(struct pf_rule) == 911, \"sizeof struct pf_rule\");";
-    let message = compiler
-        .run(&["-fsyntax-only"], wrong)
-        .expect_err("a wrong size was taken");
+    let message = compiler.run(&["-c"], wrong).expect_err("a wrong size was taken");
     assert!(message.contains("sizeof struct pf_rule"), "{message}");
 }
 
