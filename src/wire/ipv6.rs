@@ -357,7 +357,10 @@ fn walk_options<B: Bytes + ?Sized>(packet: &B, offset: usize, end: usize) -> Res
             at = at.saturating_add(1);
             continue;
         }
-        let [_, len] = take_before::<[u8; 2], B>(packet, at, end).map_err(|_| Error::Options)?;
+        if end.saturating_sub(at) < 2 {
+            return Err(Error::Options);
+        }
+        let [_, len] = packet.take(at)?;
         at = at.saturating_add(2 + usize::from(len));
         match kind {
             JUMBO_PAYLOAD => return Err(Error::Jumbo),
@@ -367,4 +370,345 @@ fn walk_options<B: Bytes + ?Sized>(packet: &B, offset: usize, end: usize) -> Res
     }
     // Beyond the end: an overrun. Before it: too many options.
     if at == end { Ok(met) } else { Err(Error::Options) }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A TCP SYN, with a flow label.
+    const SYN: [u8; 64] = [
+        0x60, 0x0b, 0x84, 0xd2, 0x00, 0x18, 0x06, 0x40, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x02, 0xc8, 0x22, 0x01, 0xbb, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x60, 0x02,
+        0xfd, 0x20, 0x75, 0xc5, 0x00, 0x00, 0x02, 0x04, 0x05, 0xa0,
+    ];
+
+    /// The first of two fragments of a UDP packet, behind hop-by-hop options that are padding.
+    const FIRST: [u8; 80] = [
+        0x60, 0x00, 0x00, 0x00, 0x00, 0x28, 0x00, 0x40, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x02, 0x2c, 0x00, 0x01, 0x04, 0x00, 0x00, 0x00, 0x00, 0x11, 0x00, 0x00, 0x01, 0xca, 0xfe,
+        0x12, 0x34, 0x13, 0x88, 0x13, 0x89, 0x00, 0x30, 0xff, 0x75, 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07,
+        0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f,
+    ];
+
+    /// The second of them.
+    const SECOND: [u8; 80] = [
+        0x60, 0x00, 0x00, 0x00, 0x00, 0x28, 0x00, 0x40, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x02, 0x2c, 0x00, 0x01, 0x04, 0x00, 0x00, 0x00, 0x00, 0x11, 0x00, 0x00, 0x18, 0xca, 0xfe,
+        0x12, 0x34, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f,
+        0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27,
+    ];
+
+    /// A version 2 multicast listener report, behind a router alert.
+    const REPORT: [u8; 76] = [
+        0x60, 0x00, 0x00, 0x00, 0x00, 0x24, 0x00, 0x01, 0xfe, 0x80, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0xff, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x16, 0x3a, 0x00, 0x05, 0x02, 0x00, 0x00, 0x01, 0x00, 0x8f, 0x00, 0x6f, 0x0f, 0x00, 0x00,
+        0x00, 0x01, 0x04, 0x00, 0x00, 0x00, 0xff, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0xfb,
+    ];
+
+    /// UDP behind destination options, a type 0 routing header and an authentication header.
+    const ROUTED: [u8; 144] = [
+        0x60, 0x00, 0x00, 0x00, 0x00, 0x68, 0x3c, 0x40, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x02, 0x2b, 0x00, 0x01, 0x04, 0x00, 0x00, 0x00, 0x00, 0x33, 0x02, 0x00, 0x01, 0x00, 0x00,
+        0x00, 0x00, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x99,
+        0x11, 0x04, 0x00, 0x00, 0x00, 0x00, 0x11, 0x11, 0x00, 0x00, 0x00, 0x01, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06,
+        0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x13, 0x88, 0x13, 0x89, 0x00, 0x30, 0xff, 0x75, 0x00, 0x01, 0x02, 0x03,
+        0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15,
+        0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27,
+    ];
+
+    fn header(bytes: &[u8]) -> Header {
+        Header::read_from_prefix(bytes).unwrap().0
+    }
+
+    /// The walk along a packet from its IPv6 header on.
+    fn walk_packet(bytes: &[u8]) -> Result<Upper, Error> {
+        let extent = header(bytes).extent(bytes.len())?;
+        walk(bytes, header(bytes).next_header, extent.header, extent.total)
+    }
+
+    /// The walk along extension headers alone.
+    fn walk_chain(first: Proto, chain: &[u8]) -> Result<Upper, Error> {
+        walk(chain, first, 0, chain.len())
+    }
+
+    #[test]
+    fn fields_of_a_syn() {
+        let header = header(&SYN);
+        assert_eq!(
+            (header.version(), header.traffic_class(), header.flow_label()),
+            (6, 0, 0xb84d2)
+        );
+        assert_eq!((header.next_header, header.hop_limit), (Proto::TCP, 64));
+        assert_eq!(header.src().octets(), SYN[8..24]);
+        assert_eq!(header.dst().octets(), SYN[24..40]);
+        let extent = header.extent(SYN.len()).unwrap();
+        assert_eq!((extent.header, extent.total, extent.payload()), (40, 64, 24));
+        assert_eq!(
+            walk_packet(&SYN),
+            Ok(Upper {
+                proto: Proto::TCP,
+                offset: 40,
+                fragment: None,
+                met: Met::empty()
+            })
+        );
+    }
+
+    #[test]
+    fn impossible_lengths_are_told() {
+        let with = |next_header, payload_len: u16| Header {
+            payload_len: payload_len.into(),
+            next_header,
+            ..header(&SYN)
+        };
+        assert_eq!(with(Proto::TCP, 25).extent(64), Err(Error::Short));
+        assert_eq!(with(Proto::TCP, 65535).extent(65575).unwrap().total, 65575);
+        assert_eq!(with(Proto::HOP_BY_HOP, 0).extent(64), Err(Error::Jumbo));
+        assert_eq!(with(Proto::NO_NEXT_HEADER, 0).extent(64).unwrap().payload(), 0);
+        // Padding of the link is not of the packet.
+        assert_eq!(with(Proto::TCP, 20).extent(64).unwrap().total, 60);
+        let mut old = SYN;
+        old[0] = 0x45;
+        assert_eq!(header(&old).extent(64), Err(Error::Version));
+    }
+
+    #[test]
+    fn a_first_fragment_leads_to_the_upper_protocol() {
+        let upper = walk_packet(&FIRST).unwrap();
+        assert_eq!((upper.proto, upper.offset), (Proto::UDP, 56));
+        assert_eq!(upper.met, Met::HOP_BY_HOP | Met::FRAGMENT);
+        assert!(upper.has_header());
+        let fragment = upper.fragment.unwrap();
+        assert_eq!(
+            fragment,
+            Fragment {
+                offset: 0,
+                more: true,
+                id: 0xcafe_1234
+            }
+        );
+        assert_eq!(fragment.end(FIRST.len() - upper.offset), Ok(24));
+    }
+
+    #[test]
+    fn a_later_fragment_has_no_header() {
+        let upper = walk_packet(&SECOND).unwrap();
+        assert_eq!((upper.proto, upper.offset), (Proto::UDP, 56));
+        assert!(!upper.has_header());
+        let fragment = upper.fragment.unwrap();
+        assert_eq!((fragment.offset, fragment.more), (24, false));
+        assert_eq!(fragment.end(SECOND.len() - upper.offset), Ok(48));
+        // Nor is an extension header looked for in its data.
+        let mut bytes = SECOND;
+        bytes[48] = Proto::DEST_OPTIONS.0;
+        let upper = walk_packet(&bytes).unwrap();
+        assert_eq!((upper.proto, upper.offset), (Proto::DEST_OPTIONS, 56));
+    }
+
+    #[test]
+    fn a_router_alert_is_met() {
+        let upper = walk_packet(&REPORT).unwrap();
+        assert_eq!((upper.proto, upper.offset), (Proto::ICMPV6, 48));
+        assert_eq!(upper.met, Met::HOP_BY_HOP | Met::ROUTER_ALERT);
+        assert!(upper.met.intersects(Met::OPTIONS));
+    }
+
+    #[test]
+    fn a_long_chain_is_followed() {
+        let upper = walk_packet(&ROUTED).unwrap();
+        assert_eq!((upper.proto, upper.offset), (Proto::UDP, 96));
+        assert_eq!(
+            upper.met,
+            Met::DEST_OPTIONS | Met::ROUTING | Met::ROUTING_TYPE_0 | Met::AH
+        );
+        // A type 2 routing header, of Mobile IPv6, is no source route.
+        let mut bytes = ROUTED;
+        bytes[50] = 2;
+        let met = walk_packet(&bytes).unwrap().met;
+        assert!(met.contains(Met::ROUTING) && !met.contains(Met::ROUTING_TYPE_0));
+    }
+
+    #[test]
+    fn a_chain_that_is_cut_off_is_told() {
+        for packet in [&FIRST[..56], &REPORT[..48], &ROUTED[..96]] {
+            let first = header(packet).next_header;
+            assert!(walk(packet, first, 40, packet.len()).is_ok());
+            for end in 0..packet.len() {
+                // By the stated end, and by that of the bytes.
+                assert_eq!(walk(packet, first, 40, end), Err(Error::Short));
+                assert_eq!(walk(&packet[..end], first, 40, packet.len()), Err(Error::Short));
+            }
+        }
+    }
+
+    #[test]
+    fn the_walk_ends_at_what_hides_the_rest() {
+        let upper = walk_chain(Proto::ESP, &[0; 16]).unwrap();
+        assert_eq!((upper.proto, upper.offset, upper.met), (Proto::ESP, 0, Met::ESP));
+        let options = [Proto::NO_NEXT_HEADER.0, 0, 1, 4, 0, 0, 0, 0];
+        let upper = walk_chain(Proto::DEST_OPTIONS, &options).unwrap();
+        assert_eq!((upper.proto, upper.offset), (Proto::NO_NEXT_HEADER, 8));
+        assert_eq!(upper.met, Met::DEST_OPTIONS | Met::NO_NEXT_HEADER);
+    }
+
+    #[test]
+    fn hop_by_hop_options_come_first() {
+        let mut chain = [0; 24];
+        chain[..4].copy_from_slice(&[Proto::HOP_BY_HOP.0, 0, 1, 4]);
+        chain[8..12].copy_from_slice(&[Proto::UDP.0, 0, 1, 4]);
+        assert_eq!(walk_chain(Proto::HOP_BY_HOP, &chain), Err(Error::Chain));
+        assert_eq!(walk_chain(Proto::DEST_OPTIONS, &chain), Err(Error::Chain));
+        chain[0] = Proto::DEST_OPTIONS.0;
+        assert_eq!(walk_chain(Proto::HOP_BY_HOP, &chain).unwrap().offset, 16);
+    }
+
+    #[test]
+    fn a_fragment_is_not_fragmented_again() {
+        let mut chain = [0; 24];
+        chain[0] = Proto::FRAGMENT.0;
+        chain[8] = Proto::UDP.0;
+        assert_eq!(walk_chain(Proto::FRAGMENT, &chain), Err(Error::Chain));
+        // One that says of itself that it is all there is, is taken.
+        chain[0] = Proto::UDP.0;
+        let upper = walk_chain(Proto::FRAGMENT, &chain).unwrap();
+        assert!(upper.has_header() && upper.fragment.unwrap().is_whole());
+    }
+
+    #[test]
+    fn as_many_extension_headers_as_there_may_be() {
+        let chain = |count: usize| {
+            let mut chain = [Proto::DEST_OPTIONS.0, 0, 1, 4, 0, 0, 0, 0].repeat(count);
+            chain[(count - 1) * 8] = Proto::TCP.0;
+            chain
+        };
+        let upper = walk_chain(Proto::DEST_OPTIONS, &chain(MAX_EXTENSIONS)).unwrap();
+        assert_eq!((upper.proto, upper.offset), (Proto::TCP, 8 * MAX_EXTENSIONS));
+        assert_eq!(
+            walk_chain(Proto::DEST_OPTIONS, &chain(MAX_EXTENSIONS + 1)),
+            Err(Error::Chain)
+        );
+    }
+
+    #[test]
+    fn malformed_options_are_told() {
+        for first in [Proto::HOP_BY_HOP, Proto::DEST_OPTIONS] {
+            // An option that is longer than its header, in a packet that is long enough.
+            let overrun = [17, 0, 1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            assert_eq!(walk_chain(first, &overrun), Err(Error::Options));
+            // An option without a length.
+            let cut = [17, 0, 1, 3, 0, 0, 0, 1, 0, 0];
+            assert_eq!(walk_chain(first, &cut), Err(Error::Options));
+            // Nothing but padding of one byte: 62 bytes are taken, 70 are not.
+            let mut padding = [0; 72];
+            padding[..2].copy_from_slice(&[17, 7]);
+            assert!(walk_chain(first, &padding).is_ok());
+            padding[1] = 8;
+            assert_eq!(walk_chain(first, &padding), Err(Error::Options));
+        }
+    }
+
+    #[test]
+    fn a_jumbo_payload_is_told() {
+        let chain = [6, 0, 0xc2, 4, 0, 1, 0, 0];
+        assert_eq!(walk_chain(Proto::HOP_BY_HOP, &chain), Err(Error::Jumbo));
+    }
+
+    #[test]
+    fn an_offset_beyond_the_end_is_told() {
+        assert_eq!(walk(&SYN[..], Proto::TCP, 65, 64), Err(Error::Short));
+        assert_eq!(walk(&SYN[..], Proto::TCP, usize::MAX, 64), Err(Error::Short));
+        assert_eq!(walk(&SYN[..], Proto::AH, usize::MAX - 2, usize::MAX), Err(Error::Short));
+    }
+
+    /// A packet in pieces, like a chain of mbufs, that may only be read up to an end.
+    struct Pieces<'a> {
+        pieces: Vec<&'a [u8]>,
+        end: usize,
+    }
+
+    impl Bytes for Pieces<'_> {
+        fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
+            assert!(offset + to.len() <= self.end, "read beyond the end");
+            let bytes = self.pieces.iter().flat_map(|piece| piece.iter());
+            let mut bytes = bytes.skip(offset);
+            to.iter_mut().all(|to| bytes.next().map(|byte| *to = *byte).is_some())
+        }
+    }
+
+    /// Bytes among which there are many that continue a chain.
+    fn chains() -> impl Strategy<Value = Vec<u8>> {
+        let kind = prop::sample::select(std::vec![0u8, 17, 43, 44, 50, 51, 59, 60, 60, 60, 51]);
+        let unit = (
+            kind,
+            prop_oneof![5 => Just(0u8), 1 => 0u8..4],
+            any::<[u8; 2]>(),
+            any::<bool>(),
+        );
+        let unit = unit.prop_map(|(kind, len, rest, plain)| {
+            let pad = if plain { [1, 4] } else { rest };
+            [kind, len, pad[0], pad[1], 0, 0, 0, 0]
+        });
+        prop::collection::vec(unit, 0..24).prop_map(|units| units.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_emitted_is_what_is_read(
+            src: [u8; 16], dst: [u8; 16], next_header in 1u8.., traffic_class: u8,
+            flow_label in 0u32..1 << 20, hop_limit: u8, payload_len: u16,
+        ) {
+            let repr = Repr {
+                src: Addr::from_octets(src),
+                dst: Addr::from_octets(dst),
+                next_header: Proto(next_header),
+                traffic_class,
+                flow_label,
+                hop_limit,
+            };
+            let header = header(repr.emit(payload_len.into()).unwrap().as_bytes());
+            let extent = header.extent(usize::from(payload_len) + HEADER_LEN).unwrap();
+            prop_assert_eq!(extent.payload(), usize::from(payload_len));
+            let read = Repr {
+                src: header.src(),
+                dst: header.dst(),
+                next_header: header.next_header,
+                traffic_class: header.traffic_class(),
+                flow_label: header.flow_label(),
+                hop_limit: header.hop_limit,
+            };
+            prop_assert_eq!(read, repr);
+            prop_assert_eq!(repr.emit(65536), None);
+        }
+
+        #[test]
+        fn a_walk_ends_within_the_packet(
+            bytes in prop_oneof![chains(), prop::collection::vec(any::<u8>(), 0..300)],
+            first in prop::sample::select(std::vec![0u8, 6, 43, 44, 51, 60]),
+            offset in 0usize..40,
+            end in 0usize..320,
+            cut: prop::sample::Index,
+        ) {
+            let (left, right) = bytes.split_at(cut.index(bytes.len() + 1));
+            let pieces = Pieces { pieces: std::vec![left, right], end };
+            let walked = walk(&pieces, Proto(first), offset, end);
+            prop_assert_eq!(walked, walk(&bytes[..], Proto(first), offset, end));
+            if let Ok(upper) = walked {
+                prop_assert!(offset <= upper.offset && upper.offset <= end);
+                prop_assert_eq!(upper.fragment.is_some(), upper.met.contains(Met::FRAGMENT));
+            }
+        }
+    }
 }

@@ -229,6 +229,18 @@ impl Header {
     }
 }
 
+/// The part of a header that an ICMP error quotes at least: the first eight bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Quoted {
+    /// The source port.
+    pub src_port: U16,
+    /// The destination port.
+    pub dst_port: U16,
+    /// The sequence number.
+    pub seq: U32,
+}
+
 /// One pair of edges in a selective acknowledgment (RFC 2018).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -449,5 +461,369 @@ impl Repr {
             .checksum()
             .into();
         Some(segment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::super::checksum::Delta;
+    use super::super::ipv4;
+    use super::*;
+
+    /// A SYN over IPv4, its sequence number about to wrap.
+    const SYN: [u8; 60] = [
+        0x45, 0x00, 0x00, 0x3c, 0xab, 0xcd, 0x40, 0x00, 0x40, 0x06, 0x97, 0x61, 0xc0, 0xa8, 0x01, 0x0a, 0x5d, 0xb8,
+        0xd8, 0x22, 0xc8, 0x22, 0x01, 0xbb, 0xff, 0xff, 0xff, 0xf0, 0x00, 0x00, 0x00, 0x00, 0xa0, 0x02, 0xfa, 0xf0,
+        0x55, 0x58, 0x00, 0x00, 0x02, 0x04, 0x05, 0xb4, 0x04, 0x02, 0x08, 0x0a, 0x0a, 0x1b, 0x2c, 0x3d, 0x00, 0x00,
+        0x00, 0x00, 0x01, 0x03, 0x03, 0x0a,
+    ];
+
+    /// An acknowledgment over IPv4 with a selective one, its options behind two bytes of padding each.
+    const SACK: [u8; 64] = [
+        0x45, 0x00, 0x00, 0x40, 0xab, 0xce, 0x40, 0x00, 0x40, 0x06, 0x97, 0x5c, 0xc0, 0xa8, 0x01, 0x0a, 0x5d, 0xb8,
+        0xd8, 0x22, 0xc8, 0x22, 0x01, 0xbb, 0xff, 0xff, 0xff, 0xf1, 0x00, 0x00, 0x03, 0xe8, 0xb0, 0x10, 0x01, 0xf5,
+        0x07, 0x7c, 0x00, 0x00, 0x01, 0x01, 0x08, 0x0a, 0x0a, 0x1b, 0x2c, 0x41, 0x00, 0x11, 0x22, 0x33, 0x01, 0x01,
+        0x05, 0x0a, 0x00, 0x00, 0x0a, 0x00, 0x00, 0x00, 0x0f, 0x50,
+    ];
+
+    /// The reset over IPv4 that answers [`SYN`].
+    const RESET: [u8; 40] = [
+        0x45, 0x00, 0x00, 0x28, 0x00, 0x00, 0x40, 0x00, 0x40, 0x06, 0x43, 0x43, 0x5d, 0xb8, 0xd8, 0x22, 0xc0, 0xa8,
+        0x01, 0x0a, 0x01, 0xbb, 0xc8, 0x22, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xf1, 0x50, 0x14, 0x00, 0x00,
+        0xee, 0x73, 0x00, 0x00,
+    ];
+
+    /// The SYN|ACK over IPv4 that answers [`SYN`].
+    const SYN_ACK: [u8; 44] = [
+        0x45, 0x00, 0x00, 0x2c, 0x00, 0x00, 0x40, 0x00, 0x40, 0x06, 0x43, 0x3f, 0x5d, 0xb8, 0xd8, 0x22, 0xc0, 0xa8,
+        0x01, 0x0a, 0x01, 0xbb, 0xc8, 0x22, 0x00, 0x00, 0x10, 0x00, 0xff, 0xff, 0xff, 0xf1, 0x60, 0x12, 0x04, 0x00,
+        0xc2, 0xb9, 0x00, 0x00, 0x02, 0x04, 0x05, 0xb4,
+    ];
+
+    const CLIENT: Addr = Addr::from_v4([192, 168, 1, 10]);
+    const SERVER: Addr = Addr::from_v4([93, 184, 216, 34]);
+
+    /// The TCP header, and the options.
+    fn parse(packet: &[u8]) -> (Header, &[u8]) {
+        let (ip, segment) = ipv4::Header::read_from_prefix(packet).unwrap();
+        assert_eq!(ip.extent(packet.len()).unwrap().header, ipv4::HEADER_LEN);
+        assert_eq!(ip.proto, Proto::TCP);
+        let (header, _) = Header::read_from_prefix(segment).unwrap();
+        let len = header.header_len(segment.len()).unwrap();
+        (header, &segment[HEADER_LEN..len])
+    }
+
+    fn is_valid(src: &Addr, dst: &Addr, segment: &[u8]) -> bool {
+        Sum::pseudo(src, dst, Proto::TCP, segment.len() as u32)
+            .with(segment)
+            .is_valid()
+    }
+
+    #[test]
+    fn fields_of_a_syn() {
+        let (header, options) = parse(&SYN);
+        assert_eq!((header.src_port.get(), header.dst_port.get()), (51234, 443));
+        assert_eq!((header.seq(), header.ack()), (Seq(0xffff_fff0), Seq(0)));
+        assert_eq!(header.flags(), TcpFlags::SYN);
+        assert_eq!((header.window.get(), header.urgent.get()), (64240, 0));
+        assert_eq!(header.checksum.get(), 0x5558);
+        assert_eq!(SYN[20 + Header::CHECKSUM_OFFSET..][..2], [0x55, 0x58]);
+        assert_eq!(header.end(0), Seq(0xffff_fff1));
+        assert!(is_valid(&CLIENT, &SERVER, &SYN[20..]));
+        assert!(!is_valid(&CLIENT, &CLIENT, &SYN[20..]));
+
+        let options: Vec<_> = Options::new(options).map(Result::unwrap).collect();
+        let at = |offset, option| Located { offset, option };
+        assert_eq!(
+            options,
+            [
+                at(0, TcpOption::Mss(1460)),
+                at(4, TcpOption::SackPermitted),
+                at(
+                    6,
+                    TcpOption::Timestamps {
+                        val: 169_552_957,
+                        ecr: 0
+                    }
+                ),
+                at(17, TcpOption::WindowScale(10)),
+            ]
+        );
+    }
+
+    #[test]
+    fn fields_of_a_selective_acknowledgment() {
+        let (header, options) = parse(&SACK);
+        assert_eq!(header.flags(), TcpFlags::ACK);
+        let options: Vec<_> = Options::new(options).map(Result::unwrap).collect();
+        assert_eq!(
+            options[0].option,
+            TcpOption::Timestamps {
+                val: 169_552_961,
+                ecr: 1_122_867
+            }
+        );
+        assert_eq!(options[1].offset, 14);
+        let TcpOption::Sack([block]) = options[1].option else {
+            panic!("not one block: {:?}", options[1]);
+        };
+        assert_eq!((block.left.get(), block.right.get()), (2560, 3920));
+        assert_eq!(mss(&SACK[40..]), None);
+        assert_eq!(window_scale(&SACK[40..]), None);
+    }
+
+    #[test]
+    fn impossible_lengths_are_told() {
+        let with = |offset_reserved| Header {
+            offset_reserved,
+            ..parse(&SYN).0
+        };
+        assert_eq!(with(0x40).header_len(40), Err(Error::Length));
+        assert_eq!(with(0x0f).header_len(40), Err(Error::Length));
+        assert_eq!(with(0x5f).header_len(20), Ok(20));
+        assert_eq!(with(0x50).header_len(19), Err(Error::Short));
+        assert_eq!(with(0xf0).header_len(59), Err(Error::Short));
+        assert_eq!(with(0xf0).header_len(60), Ok(60));
+    }
+
+    #[test]
+    fn controls_take_sequence_numbers() {
+        let with = |flags: TcpFlags| Header {
+            flag_bits: flags.bits(),
+            ..parse(&SYN).0
+        };
+        assert_eq!(with(TcpFlags::ACK).end(16), Seq(0));
+        assert_eq!(with(TcpFlags::FIN | TcpFlags::ACK).end(16), Seq(1));
+        assert_eq!(with(TcpFlags::SYN | TcpFlags::FIN).end(16), Seq(2));
+        assert_eq!(with(TcpFlags::all() - TcpFlags::FIN).end(0), Seq(0xffff_fff1));
+    }
+
+    #[test]
+    fn the_window_scale_is_limited() {
+        assert_eq!(window_scale(&[3, 3, 0]), Some(0));
+        assert_eq!(window_scale(&[1, 3, 3, 14]), Some(14));
+        assert_eq!(window_scale(&[1, 3, 3, 15]), Some(14));
+        assert_eq!(window_scale(&[1, 3, 3, 255]), Some(14));
+        assert_eq!(window_scale(&[3, 4, 7, 7]), None);
+        assert_eq!(window_scale(&[0, 3, 3, 7]), None);
+        assert_eq!(window_scale(&[2, 0, 3, 3, 7]), None);
+        assert_eq!(window_scale(&[3, 3]), None);
+    }
+
+    #[test]
+    fn the_mss_is_limited() {
+        assert_eq!(mss(&SYN[40..]), Some(1460));
+        assert_eq!(mss(&[2, 4, 0, 0]), Some(MIN_MSS));
+        assert_eq!(mss(&[2, 4, 0, 65]), Some(65));
+        assert_eq!(mss(&[2, 4, 0xff, 0xff]), Some(65535));
+        assert_eq!(mss(&[2, 3, 5]), None);
+        assert_eq!(mss(&[]), None);
+    }
+
+    #[test]
+    fn options_with_a_length_they_cannot_have_are_unknown() {
+        for options in [
+            &[2, 3, 5][..],
+            &[3, 2],
+            &[4, 3, 0],
+            &[5, 2],
+            &[5, 9, 0, 0, 0, 0, 0, 0, 0],
+            &[8, 9, 0, 0, 0, 0, 0, 0, 0],
+            &[34, 4, 1, 2],
+        ] {
+            let all: Vec<_> = Options::new(options).collect();
+            let unknown = TcpOption::Unknown {
+                kind: options[0],
+                data: &options[2..],
+            };
+            assert_eq!(
+                all,
+                [Ok(Located {
+                    offset: 0,
+                    option: unknown
+                })]
+            );
+        }
+    }
+
+    #[test]
+    fn malformed_options_are_told_once() {
+        for options in [&[2][..], &[2, 0, 0], &[2, 1], &[1, 8, 10, 0], &[4, 2, 3, 4, 0]] {
+            let all: Vec<_> = Options::new(options).collect();
+            assert_eq!(all.last(), Some(&Err(Error::Options)));
+            assert_eq!(all.iter().filter(|option| option.is_err()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_reset_answers_a_syn() {
+        let (syn, _) = parse(&SYN);
+        let mut buffer = [0; Repr::MAX_LEN];
+        let reset = Repr::reset(&syn, 0).unwrap();
+        let segment = reset.emit(&SERVER, &CLIENT, &mut buffer).unwrap();
+        assert_eq!(segment, &RESET[20..]);
+        assert_eq!(reset.emit(&SERVER, &CLIENT, &mut [0; 19]), None);
+    }
+
+    #[test]
+    fn a_reset_has_the_number_that_was_acknowledged() {
+        let (ack, _) = parse(&SACK);
+        let reset = Repr::reset(&ack, 100).unwrap();
+        assert_eq!(reset.flags, TcpFlags::RST);
+        assert_eq!((reset.seq, reset.ack), (Seq(1000), Seq(0)));
+        assert_eq!((reset.src_port, reset.dst_port), (443, 51234));
+    }
+
+    #[test]
+    fn a_reset_is_not_answered() {
+        assert_eq!(Repr::reset(&parse(&RESET).0, 0), None);
+    }
+
+    #[test]
+    fn a_syn_ack_states_the_segment_size() {
+        let repr = Repr {
+            src_port: 443,
+            dst_port: 51234,
+            seq: Seq(0x1000),
+            ack: Seq(0xffff_fff1),
+            flags: TcpFlags::SYN | TcpFlags::ACK,
+            window: 1024,
+            mss: Some(1460),
+        };
+        let mut buffer = [0xaa; 40];
+        let segment = repr.emit(&SERVER, &CLIENT, &mut buffer).unwrap();
+        assert_eq!(segment, &SYN_ACK[20..]);
+        assert_eq!(repr.emit(&SERVER, &CLIENT, &mut [0; 23]), None);
+    }
+
+    /// The whole of a modulated and translated SYN|ACK's rewrite, its timestamp at an odd offset.
+    #[test]
+    fn a_rewrite_updates_the_checksum() {
+        let mut segment = [1, 2, 3, 4].repeat(9);
+        segment[12] = 0x90;
+        // Behind one byte of padding, the clock is at 23.
+        segment[20..23].copy_from_slice(&[1, 8, 10]);
+        let before = Sum::pseudo(&SERVER, &CLIENT, Proto::TCP, 36).with(&segment).checksum();
+
+        let located = Options::new(&segment[20..]).next().unwrap().unwrap();
+        let TcpOption::Timestamps { val, .. } = located.option else {
+            panic!("no timestamps: {located:?}");
+        };
+        assert_eq!(located.offset, 1);
+        let mut delta = Delta::new();
+        let at = HEADER_LEN + located.offset + 2;
+        delta.replace_at(at, val.to_be_bytes(), 77u32.to_be_bytes());
+        segment[at..at + 4].copy_from_slice(&77u32.to_be_bytes());
+        let (header, _) = Header::mut_from_prefix(&mut segment).unwrap();
+        delta.replace_u32(header.seq.get(), 0xdead_beef);
+        header.seq = 0xdead_beef.into();
+        delta.replace_u16(header.dst_port.get(), 80);
+        header.dst_port = 80.into();
+        let inside = Addr::from_v4([10, 0, 0, 7]);
+        delta.replace_addr(&CLIENT, &inside);
+
+        let after = Sum::pseudo(&SERVER, &inside, Proto::TCP, 36).with(&segment).checksum();
+        assert_eq!(delta.apply(before), after);
+    }
+
+    #[test]
+    fn sequence_numbers_wrap() {
+        let last = Seq(u32::MAX);
+        assert_eq!(last + 1, Seq(0));
+        assert_eq!(Seq(0) - 1, last);
+        assert_eq!(Seq(4).since(Seq(0xffff_fffe)), 6);
+        assert_eq!(Seq(0xffff_fffe).distance(Seq(4)), -6);
+        assert!(last.lt(Seq(0)) && last.leq(Seq(0)) && Seq(0).gt(last) && Seq(0).geq(last));
+        assert!(!last.gt(Seq(0)) && !Seq(0).lt(last));
+        assert!(Seq(0x7fff_ffff).lt(Seq(0x8000_0000)));
+        assert!(Seq(0).lt(Seq(0x7fff_ffff)) && Seq(0).gt(Seq(0x8000_0001)));
+        assert_eq!(last.latest(Seq(5)), Seq(5));
+        assert_eq!(Seq(5).latest(last), Seq(5));
+        let mut seq = last;
+        seq += 2;
+        assert_eq!(seq, Seq(1));
+        seq -= 2;
+        assert_eq!(seq, last);
+    }
+
+    /// What [`Seq`] says of itself at exactly half the circle.
+    #[test]
+    fn opposite_numbers_both_come_first() {
+        for seq in [Seq(0), Seq(1), Seq(0x8000_0000), Seq(u32::MAX)] {
+            let opposite = seq + 0x8000_0000;
+            assert!(seq.lt(opposite) && opposite.lt(seq));
+            assert!(!seq.gt(opposite) && !opposite.gt(seq));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_is_antisymmetric(seq: u32, ahead in 1u32..0x8000_0000) {
+            let (seq, next) = (Seq(seq), Seq(seq) + ahead);
+            prop_assert!(seq.lt(next) && seq.leq(next) && !seq.gt(next) && !seq.geq(next));
+            prop_assert!(next.gt(seq) && next.geq(seq) && !next.lt(seq) && !next.leq(seq));
+            prop_assert!(seq.leq(seq) && seq.geq(seq) && !seq.lt(seq) && !seq.gt(seq));
+            prop_assert_eq!(next.since(seq), ahead);
+            prop_assert_eq!(next - ahead, seq);
+            prop_assert_eq!(seq.latest(next), next);
+            prop_assert_eq!(next.latest(seq), next);
+        }
+
+        #[test]
+        fn what_is_emitted_is_what_is_read(
+            src: [u8; 16], dst: [u8; 16], src_port: u16, dst_port: u16, seq: u32, ack: u32, flags: u8,
+            window: u16, size in prop::option::of(MIN_MSS..),
+        ) {
+            let (src, dst) = (Addr::from_octets(src), Addr::from_octets(dst));
+            let repr = Repr {
+                src_port,
+                dst_port,
+                seq: Seq(seq),
+                ack: Seq(ack),
+                flags: TcpFlags::from_bits_retain(flags),
+                window,
+                mss: size,
+            };
+            let mut buffer = [0x55; Repr::MAX_LEN];
+            let segment = repr.emit(&src, &dst, &mut buffer).unwrap();
+            prop_assert!(is_valid(&src, &dst, segment));
+            let (header, options) = Header::read_from_prefix(segment).unwrap();
+            prop_assert_eq!(header.header_len(segment.len()), Ok(segment.len()));
+            prop_assert_eq!(segment.len(), repr.len());
+            let read = Repr {
+                src_port: header.src_port.get(),
+                dst_port: header.dst_port.get(),
+                seq: header.seq(),
+                ack: header.ack(),
+                flags: header.flags(),
+                window: header.window.get(),
+                mss: mss(options),
+            };
+            prop_assert_eq!(read, repr);
+        }
+
+        #[test]
+        fn options_end_and_do_not_overlap(
+            options in prop::collection::vec(prop_oneof![0u8..12, any::<u8>()], 0..=40),
+        ) {
+            let mut after = 0;
+            let mut count = 0;
+            for located in Options::new(&options) {
+                count += 1;
+                let Ok(located) = located else { continue };
+                prop_assert!(located.offset >= after);
+                after = located.offset + usize::from(options[located.offset + 1]);
+                prop_assert!(after <= options.len());
+            }
+            prop_assert!(count <= options.len());
+            prop_assert!(window_scale(&options).is_none_or(|shift| shift <= MAX_WINDOW_SCALE));
+            prop_assert!(mss(&options).is_none_or(|mss| mss >= MIN_MSS));
+        }
     }
 }

@@ -60,3 +60,76 @@ impl Header {
         self.checksum != U16::ZERO
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::checksum::{Delta, Sum};
+    use super::super::{Addr, Bytes, Proto, ipv4};
+    use super::*;
+
+    /// A DNS query over IPv4.
+    const DNS: [u8; 56] = [
+        0x45, 0x00, 0x00, 0x38, 0x1c, 0x46, 0x00, 0x00, 0x40, 0x11, 0x4a, 0x39, 0x0a, 0x00, 0x00, 0x02, 0x0a, 0x00,
+        0x00, 0x35, 0x9c, 0x40, 0x00, 0x35, 0x00, 0x24, 0x2b, 0x00, 0x1a, 0x2b, 0x01, 0x00, 0x00, 0x01, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x06, 0x6e, 0x65, 0x74, 0x62, 0x73, 0x64, 0x03, 0x6f, 0x72, 0x67, 0x00, 0x00, 0x01,
+        0x00, 0x01,
+    ];
+
+    #[test]
+    fn fields_of_a_dns_query() {
+        let ip: ipv4::Header = DNS.take(0).unwrap();
+        let extent = ip.extent(DNS.len()).unwrap();
+        let header: Header = DNS.take(extent.header).unwrap();
+        assert_eq!((header.src_port.get(), header.dst_port.get()), (40000, 53));
+        assert_eq!(header.check_len(extent.payload()), Ok(36));
+        assert!(header.has_checksum());
+        assert_eq!(DNS[20 + Header::CHECKSUM_OFFSET..][..2], [0x2b, 0x00]);
+        let sum = Sum::pseudo(&ip.src(), &ip.dst(), Proto::UDP, 36).with(&DNS[20..]);
+        assert!(sum.is_valid());
+    }
+
+    #[test]
+    fn impossible_lengths_are_told() {
+        let with = |len: u16| Header {
+            len: len.into(),
+            ..DNS.take(20).unwrap()
+        };
+        assert_eq!(with(36).check_len(35), Err(Error::Short));
+        assert_eq!(with(36).check_len(40), Ok(36));
+        assert_eq!(with(8).check_len(8), Ok(8));
+        assert_eq!(with(7).check_len(36), Err(Error::Length));
+        assert_eq!(with(0).check_len(36), Err(Error::Length));
+    }
+
+    /// Source translation of the query, to each port in turn: the checksum passes zero on the way.
+    #[test]
+    fn a_translation_updates_both_checksums() {
+        let ip: ipv4::Header = DNS.take(0).unwrap();
+        let header: Header = DNS.take(20).unwrap();
+        let outside = Addr::from_v4([203, 0, 113, 9]);
+        let mut addrs = Delta::new();
+        addrs.replace_addr(&ip.src(), &outside);
+
+        let mut translated = ip;
+        translated.src = outside.octets_v4();
+        translated.checksum = addrs.apply(ip.checksum.get()).into();
+        assert!(translated.checksum_is_valid(&[]));
+
+        let mut zeros = 0;
+        for port in 0..=0xffff {
+            let mut ports = Delta::new();
+            ports.replace_u16(header.src_port.get(), port);
+            let delta = addrs + ports;
+            let fresh = Sum::pseudo(&outside, &ip.dst(), Proto::UDP, 36)
+                .with(&port.to_be_bytes())
+                .with(&DNS[22..26])
+                .with(&[0, 0])
+                .with(&DNS[28..]);
+            let checksum = delta.apply_udp(header.checksum.get());
+            assert_eq!(checksum, fresh.udp_checksum());
+            zeros += u32::from(fresh.checksum() == 0);
+            assert_eq!(delta.apply_udp(0), 0);
+        }
+        assert_ne!(zeros, 0);
+    }
+}
