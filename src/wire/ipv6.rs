@@ -221,10 +221,8 @@ impl Upper {
 }
 
 /// Follows the extension headers of a packet, from the header `first`, which begins at `offset`, right after the IPv6 header, to
-/// the upper protocol. `end` is where the packet ends.
-///
-/// The upper protocol's own header may still be short. For a packet quoted in an ICMPv6 error, `end` is where the quotation
-/// ends.
+/// the upper protocol. `end` is where the packet ends: not beyond what is there of it, so for a packet quoted in an ICMPv6
+/// error, where the quotation ends. The upper protocol's own header may still be short.
 ///
 /// # Errors
 ///
@@ -352,7 +350,7 @@ fn walk_options<B: Bytes + ?Sized>(packet: &B, offset: usize, end: usize) -> Res
         if at >= end {
             break;
         }
-        let [kind] = packet.take(at)?;
+        let [kind]: [u8; 1] = packet.take(at)?;
         if kind == PAD_1 {
             at = at.saturating_add(1);
             continue;
@@ -360,7 +358,7 @@ fn walk_options<B: Bytes + ?Sized>(packet: &B, offset: usize, end: usize) -> Res
         if end.saturating_sub(at) < 2 {
             return Err(Error::Options);
         }
-        let [_, len] = packet.take(at)?;
+        let [_, len]: [u8; 2] = packet.take(at)?;
         at = at.saturating_add(2 + usize::from(len));
         match kind {
             JUMBO_PAYLOAD => return Err(Error::Jumbo),
@@ -547,10 +545,12 @@ mod tests {
             let first = header(packet).next_header;
             assert!(walk(packet, first, 40, packet.len()).is_ok());
             for end in 0..packet.len() {
-                // By the stated end, and by that of the bytes.
                 assert_eq!(walk(packet, first, 40, end), Err(Error::Short));
-                assert_eq!(walk(&packet[..end], first, 40, packet.len()), Err(Error::Short));
             }
+        }
+        // The bytes end within the options, before the end that was given.
+        for end in 40..46 {
+            assert_eq!(walk(&REPORT[..end], Proto::HOP_BY_HOP, 40, 76), Err(Error::Short));
         }
     }
 
