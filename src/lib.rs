@@ -10,18 +10,62 @@
 #[cfg(not(target_os = "none"))]
 extern crate std;
 
+mod ctl;
+mod filter;
+pub mod iface;
 pub mod kpi;
 pub mod mem;
+pub mod nat;
+pub mod packet;
+mod purge;
+pub mod rule;
+pub mod state;
+pub mod stats;
+pub mod wire;
 
-use kpi::{Caller, Direction, Errno, Kernel, Mbuf, NoMemory, SoftNet};
-use mem::KBox;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use pf_abi::IfName;
+
+use ctl::Control;
+use iface::Interfaces;
+use kpi::{Caller, Direction, Errno, Kernel, Mbuf, Mutex, NoMemory, Passive, ReadSection, SoftNet};
+use mem::{KBox, Snapshot};
+use purge::Sweep;
+use rule::Config;
+use state::StateTable;
+use state::timeout::Timeouts;
+use stats::Stats;
 
 /// The packet filter: all that it knows hangs off this one object.
+///
+/// # Locking
+/// In this order: `control` (sleeps; ioctls and interface events), then the purge's own mutex, then spin locks as
+/// [`state`] says. Packets take neither mutex: they read `config` and `interfaces` in a passive section.
 pub struct Pf {
     kernel: Kernel,
+    passive: Passive,
+    /// Rules, as packets see them.
+    config: Snapshot<Config>,
+    /// Interfaces, as packets see them.
+    interfaces: Snapshot<Interfaces>,
+    states: StateTable,
+    timeouts: Timeouts,
+    stats: Stats,
+    /// Between DIOCSTART and DIOCSTOP.
+    running: AtomicBool,
+    /// The state table is locked: DIOCSETLCK.
+    locked: AtomicBool,
+    /// DIOCSETDEBUG.
+    debug: AtomicU32,
+    /// DIOCSETHOSTID: who makes states here, in network order.
+    host_id: AtomicU32,
+    control: Mutex<Control>,
+    sweep: Mutex<Sweep>,
 }
 
 /// What becomes of a packet.
+#[derive(Debug)]
 pub enum Verdict {
     /// It goes on, rewritten or as it was.
     Pass(Mbuf),
@@ -32,7 +76,22 @@ pub enum Verdict {
 impl Pf {
     /// A packet filter with the default rule, disabled.
     pub fn new(kernel: Kernel) -> Result<KBox<Self>, NoMemory> {
-        KBox::new(Pf { kernel })
+        let host_id = kernel.random_u32();
+        KBox::new(Pf {
+            passive: Passive::new()?,
+            config: Snapshot::new(KBox::new(Config::new()?)?),
+            interfaces: Snapshot::new(KBox::new(Interfaces::new()?)?),
+            states: StateTable::new(&kernel, pf_abi::Limit::States.default_value() as usize)?,
+            timeouts: Timeouts::default(),
+            stats: Stats::default(),
+            running: AtomicBool::new(false),
+            locked: AtomicBool::new(false),
+            debug: AtomicU32::new(pf_abi::PF_DEBUG_URGENT),
+            host_id: AtomicU32::new(host_id),
+            control: Mutex::new(Control::new())?,
+            sweep: Mutex::new(Sweep::default())?,
+            kernel,
+        })
     }
 
     /// The system around it.
@@ -40,29 +99,76 @@ impl Pf {
         &self.kernel
     }
 
+    /// The state table.
+    pub fn states(&self) -> &StateTable {
+        &self.states
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
     /// Whether packets are filtered: between DIOCSTART and DIOCSTOP.
+    #[inline]
     pub fn is_running(&self) -> bool {
-        false
+        self.running.load(Ordering::Relaxed)
     }
 
-    /// Judges one packet that crosses the interface `ifindex`.
-    pub fn hook(&self, _level: &SoftNet, _direction: Direction, _ifindex: u16, packet: Mbuf) -> Verdict {
-        Verdict::Pass(packet)
+    /// Whether the state table is locked.
+    #[inline]
+    pub fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Acquire)
     }
 
-    /// Serves one ioctl(2) on /dev/pf. `arg` is the argument as the kernel has copied it in, and is copied out again.
-    pub fn ioctl(&self, _caller: &Caller<'_>, _cmd: u64, _arg: &mut [u8]) -> Result<(), Errno> {
-        Err(Errno::Enodev)
+    /// Opens a passive read section.
+    #[inline]
+    pub fn read<'a>(&'a self, level: &'a SoftNet) -> ReadSection<'a> {
+        self.passive.read(level)
     }
 
-    /// One tick of the purge thread, due once a second.
-    pub fn purge(&self) {}
+    /// Judges one packet that crosses the interface `ifindex`. The packet begins with its IP header.
+    pub fn hook(&self, level: &SoftNet, direction: Direction, ifindex: u16, packet: Mbuf) -> Verdict {
+        filter::judge(self, level, direction, ifindex, packet)
+    }
+
+    /// Serves one ioctl(2) on /dev/pf. `arg` is the argument as the kernel has copied it in, at an address that is a
+    /// multiple of 8, and is copied out again.
+    pub fn ioctl(&self, caller: &Caller<'_>, cmd: u64, arg: &mut [u8]) -> Result<(), Errno> {
+        ctl::serve(self, caller, cmd, arg)
+    }
+
+    /// One tick of the purge thread, due once a second. Waits for readers: called with no lock held.
+    pub fn purge(&self) {
+        purge::tick(self);
+    }
 
     /// An interface has come: its index and its name.
-    pub fn attach_interface(&self, _ifindex: u16, _name: &[u8]) -> Result<(), NoMemory> {
-        Ok(())
+    pub fn attach_interface(&self, ifindex: u16, name: &[u8]) -> Result<(), NoMemory> {
+        let Some(name) = core::str::from_utf8(name).ok().and_then(IfName::new) else {
+            return Ok(());
+        };
+        let _control = self.control.lock();
+        self.change_interfaces(|interfaces| interfaces.with_attached(ifindex, name))
     }
 
     /// An interface has gone.
-    pub fn detach_interface(&self, _ifindex: u16) {}
+    pub fn detach_interface(&self, ifindex: u16) -> Result<(), NoMemory> {
+        let _control = self.control.lock();
+        self.change_interfaces(|interfaces| interfaces.without_attached(ifindex))
+    }
+
+    /// Replaces the table of interfaces. The caller holds `control`.
+    fn change_interfaces(
+        &self,
+        change: impl FnOnce(&Interfaces) -> Result<Interfaces, NoMemory>,
+    ) -> Result<(), NoMemory> {
+        let new = {
+            let level = SoftNet::raise();
+            let section = self.passive.read(&level);
+            KBox::new(change(self.interfaces.read(&section))?)?
+        };
+        drop(self.interfaces.replace(new, &self.passive));
+        Ok(())
+    }
 }

@@ -275,6 +275,8 @@ mod tests {
             let written = new.emit(Sum::new(), quote, &mut buffer).unwrap();
             assert_eq!(written, &packet[20..]);
             assert_eq!(new.emit(Sum::new(), quote, &mut [0; 35]), None);
+            // The checksum that the header has already does not count.
+            assert_eq!(header.emit(Sum::new(), quote, &mut buffer).unwrap(), &packet[20..]);
         }
     }
 

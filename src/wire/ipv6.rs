@@ -509,6 +509,10 @@ mod tests {
         let fragment = upper.fragment.unwrap();
         assert_eq!((fragment.offset, fragment.more), (24, false));
         assert_eq!(fragment.end(SECOND.len() - upper.offset), Ok(48));
+        // The reserved bits are no part of the offset.
+        let mut bytes = SECOND;
+        bytes[51] |= 6;
+        assert_eq!(walk_packet(&bytes).unwrap(), upper);
         // Nor is an extension header looked for in its data.
         let mut bytes = SECOND;
         bytes[48] = Proto::DEST_OPTIONS.0;
@@ -611,6 +615,7 @@ mod tests {
             // An option without a length.
             let cut = [17, 0, 1, 3, 0, 0, 0, 1, 0, 0];
             assert_eq!(walk_chain(first, &cut), Err(Error::Options));
+            assert_eq!(walk_chain(first, &cut[..8]), Err(Error::Options));
             // Nothing but padding of one byte: 62 bytes are taken, 70 are not.
             let mut padding = [0; 72];
             padding[..2].copy_from_slice(&[17, 7]);

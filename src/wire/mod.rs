@@ -384,6 +384,20 @@ impl From<Ipv6Addr> for Addr {
     }
 }
 
+impl From<pf_abi::Addr> for Addr {
+    #[inline]
+    fn from(addr: pf_abi::Addr) -> Self {
+        Self(addr.words())
+    }
+}
+
+impl From<Addr> for pf_abi::Addr {
+    #[inline]
+    fn from(addr: Addr) -> Self {
+        Self::from_words(addr.words())
+    }
+}
+
 impl From<IpAddr> for Addr {
     #[inline]
     fn from(ip: IpAddr) -> Self {

@@ -453,7 +453,7 @@ impl Repr {
         };
         if let Some(mss) = self.mss {
             let [high, low] = mss.to_be_bytes();
-            options.copy_from_slice(&[2, 4, high, low]);
+            [2, 4, high, low].write_to(options).ok()?;
         }
         header.checksum = Sum::pseudo(src, dst, Proto::TCP, len as u32)
             .with(header.as_bytes())

@@ -69,8 +69,12 @@ impl Mbuf {
         if offset.checked_add(to.len()).is_none_or(|end| end > self.len()) {
             return false;
         }
-        let bytes = self.head.iter().chain(&self.rest).skip(offset);
-        to.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let mut to = to;
+        self.visit(offset, to.len(), |part| {
+            let (now, later) = core::mem::take(&mut to).split_at_mut(part.len());
+            now.copy_from_slice(part);
+            to = later;
+        });
         true
     }
 

@@ -1,0 +1,64 @@
+//! The purge thread's tick: expired states go, a part of the table at a time, so that the whole is seen once an interval.
+//!
+//! # Locking
+//! The tick has a mutex of its own for its place in the table. It takes partitions and states one at a time, and waits for
+//! readers at its end, with no spin lock held, before it frees what it removed.
+
+use pf_abi::Timeout;
+
+use crate::Pf;
+use crate::kpi::SoftNet;
+use crate::state::State;
+
+/// How far the purge has come through the table.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    next: u64,
+}
+
+/// States of a batch that are looked at before a packet may come between.
+const BATCH: usize = 64;
+
+pub(crate) fn tick(pf: &Pf) {
+    let mut sweep = pf.sweep.lock();
+    if !pf.is_locked() {
+        let interval = pf.timeouts.get(Timeout::Interval).max(1) as usize;
+        let mut left = (pf.states.len() + pf.states.partitions()[0]) / interval + 1;
+        let mut wrapped = false;
+        let mut removed = 0;
+        while left > 0 && !wrapped {
+            // The level is lowered between batches, so that packets wait for none for long.
+            let level = SoftNet::raise();
+            let section = pf.read(&level);
+            let mut batch = left.min(BATCH);
+            while batch > 0 && !wrapped {
+                let (seen, next) = pf.states.sweep(sweep.next, &level, &section, |state| {
+                    let expired = expire(pf, state, &level);
+                    removed += u64::from(expired);
+                    expired
+                });
+                // An empty partition costs about as much as a state.
+                let cost = seen + 1;
+                batch = batch.saturating_sub(cost);
+                left = left.saturating_sub(cost);
+                wrapped = next.is_none();
+                sweep.next = next.unwrap_or(0);
+            }
+        }
+        pf.stats.count_removals(removed);
+    }
+    drop(sweep);
+    pf.states.reap(&pf.passive);
+}
+
+/// Marks a state as unlinked if its time is over.
+fn expire(pf: &Pf, state: &State, level: &SoftNet) -> bool {
+    let mut body = state.lock(level);
+    let rule = state.rule().map(|rule| &**rule);
+    let lifetime = pf.timeouts.lifetime(body.timeout, rule, pf.states.len());
+    if body.unlinked || body.idle(pf.kernel.uptime()) < lifetime {
+        return false;
+    }
+    body.unlinked = true;
+    true
+}

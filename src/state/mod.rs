@@ -1,0 +1,184 @@
+//! States: what pf remembers of a connection, the table that holds them, and how they move on.
+//!
+//! # Overview
+//! [`key`] is what identifies a connection, [`tree`] finds it, [`table`] owns it, [`tcp`] tracks a TCP connection's
+//! windows, [`timeout`] says how long a silent one is kept.
+//!
+//! # Life cycle
+//! A state is made with all that does not change, and inserted; it is then found by lookups. To remove it, somebody
+//! marks it as unlinked under its lock (only one can), takes it out of both trees, and leaves it in the table's limbo.
+//! The purge thread frees it when no lookup can still hold it.
+//!
+//! # Locking
+//! What changes with traffic is in [`Body`], under the state's own spin lock; the rest is immutable. The lock is the last
+//! in the lock order: who holds it takes no other. A body that says `unlinked` is dead, and whoever found it goes on as if
+//! there were nothing.
+
+mod hash;
+mod key;
+mod table;
+pub mod tcp;
+pub mod timeout;
+mod tree;
+
+use core::sync::atomic::AtomicPtr;
+
+pub use key::{Host, StateKey, Tree, TreeKey};
+pub use table::{InsertError, StateTable};
+use tree::Link;
+
+use pf_abi::Timeout;
+
+use crate::kpi::{Direction, SoftNet, SpinGuard, SpinLock};
+use crate::mem::KArc;
+use crate::rule::Rule;
+use crate::wire::tcp::Seq;
+
+/// What is known of one end of a connection: in pf's words, a peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Highest sequence number sent, plus one: where this end's next byte goes.
+    pub seqlo: Seq,
+    /// Highest sequence number that the other end will take: what it acknowledged, plus its window.
+    pub seqhi: Seq,
+    /// Added to this end's sequence numbers on their way out (modulate state).
+    pub seqdiff: u32,
+    /// The largest window this end ever offered, before scaling.
+    pub max_win: u16,
+    /// This end's maximum segment size, 0 if it said none.
+    pub mss: u16,
+    /// TCPS_* for TCP, PFUDPS_* or PFOTHERS_* for the others.
+    pub state: u8,
+    /// This end's window scale, with PF_WSCALE_FLAG if it sent the option.
+    pub wscale: u8,
+    /// Nothing has been seen of this end since the state was restored: where its window is may be known from some time ago
+    /// only.
+    pub stale: bool,
+}
+
+/// What a packet of the connection may change.
+#[derive(Debug)]
+pub struct Body {
+    /// The state is out of the trees, or on its way: it does not count any more.
+    pub unlinked: bool,
+    /// Which timeout applies.
+    pub timeout: Timeout,
+    /// When it was last used, in seconds of uptime, modulo 2^32: the timeout counts from here.
+    pub expire: u32,
+    /// The end that sent the first packet.
+    pub src: Peer,
+    /// The other end.
+    pub dst: Peer,
+    /// Packets in the direction of the first one, and back.
+    pub packets: [u64; 2],
+    /// The same in bytes.
+    pub bytes: [u64; 2],
+}
+
+impl Body {
+    /// Seconds of silence until `now`. The clock may have been at 0 after the state was last used, where it was restored.
+    pub fn idle(&self, now: u32) -> u32 {
+        (now.wrapping_sub(self.expire) as i32).max(0) as u32
+    }
+}
+
+/// The parts of a new state that do not change.
+pub struct Origin {
+    /// The three address/port pairs.
+    pub key: StateKey,
+    /// The direction of the first packet.
+    pub direction: Direction,
+    /// The interface that the first packet crossed, by its number in the interface table.
+    pub interface: u16,
+    /// The rule that made the state; the default rule if there is none.
+    pub rule: Option<KArc<Rule>>,
+    /// The translation rule, if there was one.
+    pub nat_rule: Option<KArc<Rule>>,
+    /// The state's identity, together with `creator`; 0 lets the table choose.
+    pub id: u64,
+    /// The host that made it.
+    pub creator: u32,
+    /// When it was made, in seconds of uptime.
+    pub creation: u32,
+}
+
+/// A connection.
+#[repr(C, align(64))]
+pub struct State {
+    // What a lookup touches comes first: 64 bytes for one tree, 40 more for the other.
+    lan_ext: Link,
+    key: StateKey,
+    ext_gwy: Link,
+    body: SpinLock<Body>,
+    direction: Direction,
+    interface: u16,
+    creator: u32,
+    creation: u32,
+    id: u64,
+    rule: Option<KArc<Rule>>,
+    nat_rule: Option<KArc<Rule>>,
+    /// The next state that waits to be freed.
+    limbo: AtomicPtr<State>,
+}
+
+const _: () = assert!(size_of::<State>() == 256, "four cache lines");
+
+impl State {
+    /// The three address/port pairs.
+    #[inline]
+    pub fn key(&self) -> &StateKey {
+        &self.key
+    }
+
+    #[inline]
+    fn link(&self, tree: Tree) -> &Link {
+        match tree {
+            Tree::LanExt => &self.lan_ext,
+            Tree::ExtGwy => &self.ext_gwy,
+        }
+    }
+
+    /// Takes the state's lock.
+    #[inline]
+    pub fn lock<'a>(&'a self, level: &'a SoftNet) -> SpinGuard<'a, Body> {
+        self.body.lock(level)
+    }
+
+    /// The direction of the first packet.
+    #[inline]
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The interface that the first packet crossed, by its number in the interface table.
+    pub fn interface(&self) -> u16 {
+        self.interface
+    }
+
+    /// The rule that made the state; nothing for the default rule.
+    #[inline]
+    pub fn rule(&self) -> Option<&KArc<Rule>> {
+        self.rule.as_ref()
+    }
+
+    /// The translation rule.
+    #[inline]
+    pub fn nat_rule(&self) -> Option<&KArc<Rule>> {
+        self.nat_rule.as_ref()
+    }
+
+    /// The rules that count it.
+    fn rules(&self) -> impl Iterator<Item = &KArc<Rule>> {
+        self.rule.iter().chain(&self.nat_rule)
+    }
+
+    /// The state's identity: its number, and the host that gave it.
+    pub fn id(&self) -> (u64, u32) {
+        (self.id, self.creator)
+    }
+
+    /// When it was made, in seconds of uptime.
+    pub fn creation(&self) -> u32 {
+        self.creation
+    }
+}

@@ -1,0 +1,297 @@
+//! The state table: both trees over the same states, and who owns them.
+//!
+//! # Overview
+//! States live in a pool. The table counts them against a limit, finds them, and frees those that were removed when no
+//! lookup can hold them any more.
+//!
+//! # Locking
+//! See [`tree`](super::tree) for lookups, insertion and growth. The limbo has a spin lock of its own, under which nothing
+//! else is taken.
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use super::hash::HashKey;
+use super::tree::{self, Link, PartitionedTree};
+use super::{Body, Origin, State, Tree, TreeKey};
+use crate::kpi::{Kernel, NoMemory, Passive, Pool, ReadSection, SoftNet, SpinLock};
+
+/// Why a state did not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsertError {
+    /// One of its keys is there already (PFRES_STATEINS, EEXIST).
+    Exists,
+    /// The table is full (PFRES_MAXSTATES, ENOSPC).
+    Limit,
+    /// There is no memory (PFRES_MEMORY, ENOMEM).
+    NoMemory,
+}
+
+/// All states.
+///
+/// # Invariants
+/// A state in the trees or in limbo comes from `pool` and is in one of the two, and valid.
+pub struct StateTable {
+    trees: [PartitionedTree; 2],
+    pool: Pool,
+    len: AtomicUsize,
+    limit: AtomicUsize,
+    next_id: AtomicU64,
+    limbo: SpinLock<Limbo>,
+    secret: HashKey,
+}
+
+/// States that are out of the trees and wait for the last lookup to let go of them.
+struct Limbo(Option<NonNull<State>>);
+
+// SAFETY: the states in limbo belong to the table, which may be anywhere.
+unsafe impl Send for Limbo {}
+
+impl StateTable {
+    /// An empty table for at most `limit` states.
+    pub fn new(kernel: &Kernel, limit: usize) -> Result<Self, NoMemory> {
+        let mut secret = [0; 16];
+        kernel.fill_random(&mut secret);
+        Ok(StateTable {
+            trees: [PartitionedTree::new(Tree::LanExt)?, PartitionedTree::new(Tree::ExtGwy)?],
+            pool: Pool::new(c"pfstate", Layout::new::<State>())?,
+            len: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+            next_id: AtomicU64::new(u64::from(kernel.wall_clock()) << 32),
+            limbo: SpinLock::new(Limbo(None)),
+            secret: HashKey::new(secret),
+        })
+    }
+
+    /// How many states there are.
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many there may be.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many there may be; what is above stays until it expires.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// The state with this key in `tree`. It may be unlinked meanwhile: its lock tells.
+    #[inline]
+    pub fn find<'a>(
+        &'a self,
+        tree: Tree,
+        key: &TreeKey,
+        level: &SoftNet,
+        section: &'a ReadSection<'_>,
+    ) -> Option<&'a State> {
+        let place = key.hash(&self.secret, tree);
+        self.trees[tree as usize].find(place, key, level, section)
+    }
+
+    /// Makes a state and puts it into both trees, or into neither.
+    pub fn insert<'a>(
+        &'a self,
+        origin: Origin,
+        body: Body,
+        level: &SoftNet,
+        _section: &'a ReadSection<'_>,
+    ) -> Result<&'a State, InsertError> {
+        if self.len.fetch_add(1, Ordering::Relaxed) >= self.limit() {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+            return Err(InsertError::Limit);
+        }
+        let Some(memory) = self.pool.get() else {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+            return Err(InsertError::NoMemory);
+        };
+        let place = |tree| origin.key.of_tree(tree).hash(&self.secret, tree);
+        let memory: NonNull<State> = memory.cast();
+        let state = State {
+            lan_ext: Link::new(place(Tree::LanExt)),
+            ext_gwy: Link::new(place(Tree::ExtGwy)),
+            key: origin.key,
+            body: SpinLock::new(body),
+            direction: origin.direction,
+            interface: origin.interface,
+            creator: origin.creator,
+            creation: origin.creation,
+            id: if origin.id == 0 {
+                self.next_id.fetch_add(1, Ordering::Relaxed)
+            } else {
+                origin.id
+            },
+            rule: origin.rule,
+            nat_rule: origin.nat_rule,
+            limbo: AtomicPtr::new(ptr::null_mut()),
+        };
+        // SAFETY: the pool gave memory for a state, and nobody else sees it yet. It stays valid for 'a: if it is removed, it
+        // is freed only after the read section.
+        let state = unsafe {
+            memory.write(state);
+            memory.as_ref()
+        };
+        if !tree::insert(&self.trees, state, level) {
+            // SAFETY: no tree has seen it.
+            unsafe { self.free(memory) };
+            self.len.fetch_sub(1, Ordering::Relaxed);
+            return Err(InsertError::Exists);
+        }
+        for rule in state.rules() {
+            rule.states.fetch_add(1, Ordering::Relaxed);
+        }
+        for tree in &self.trees {
+            tree.grow(self.len(), level);
+        }
+        Ok(state)
+    }
+
+    /// Takes a state out of both trees. The caller has set [`Body::unlinked`], which was not set.
+    pub fn remove(&self, state: &State, level: &SoftNet) {
+        for tree in &self.trees {
+            tree.remove(state, level);
+        }
+        for rule in state.rules() {
+            rule.states.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        let mut limbo = self.limbo.lock(level);
+        let next = limbo.0.map_or(ptr::null_mut(), NonNull::as_ptr);
+        state.limbo.store(next, Ordering::Relaxed);
+        limbo.0 = Some(NonNull::from(state));
+    }
+
+    /// Marks a state as unlinked and removes it, unless somebody else does.
+    pub fn kill(&self, state: &State, level: &SoftNet) -> bool {
+        {
+            let mut body = state.lock(level);
+            if body.unlinked {
+                return false;
+            }
+            body.unlinked = true;
+        }
+        self.remove(state, level);
+        true
+    }
+
+    /// Frees what was removed, when nobody can hold it any more. Waits for readers: called with no lock held.
+    pub fn reap(&self, passive: &Passive) {
+        let level = SoftNet::raise();
+        let mut next = self.limbo.lock(&level).0.take();
+        drop(level);
+        if next.is_none() {
+            return;
+        }
+        passive.wait();
+        while let Some(state) = next {
+            // SAFETY: it is in limbo, so valid and in no tree; every lookup that could have found it has ended.
+            unsafe {
+                next = NonNull::new(state.as_ref().limbo.load(Ordering::Relaxed));
+                self.free(state);
+            }
+        }
+    }
+
+    /// Drops a state and gives its memory back.
+    ///
+    /// # Safety
+    /// The state is valid, from our pool, and nobody has a reference to it.
+    unsafe fn free(&self, state: NonNull<State>) {
+        // SAFETY: the caller's word.
+        unsafe {
+            state.drop_in_place();
+            self.pool.put(state.cast());
+        }
+    }
+
+    /// Visits states in an order of the table's own, from `from` on (0 is the beginning), until `visit` says false. The
+    /// answer is where to go on, nothing if that was all. Every state that is there all the while is visited once. `visit`
+    /// runs with a spin lock held, and removes nothing.
+    pub fn walk(&self, from: u64, level: &SoftNet, visit: impl FnMut(&State) -> bool) -> Option<u64> {
+        self.trees[0].walk(from, level, visit)
+    }
+
+    /// The same for the next few states only, where `visit` decides which of them are to be removed, having set
+    /// [`Body::unlinked`]. The answer is how many it saw, and where to go on.
+    pub fn sweep(
+        &self,
+        from: u64,
+        level: &SoftNet,
+        section: &ReadSection<'_>,
+        mut visit: impl FnMut(&State) -> bool,
+    ) -> (usize, Option<u64>) {
+        const BATCH: usize = 16;
+        let mut doomed: [Option<&State>; BATCH] = [None; BATCH];
+        let mut count = 0;
+        let mut seen = 0;
+        let (next, _) = self.trees[0].walk_partition(from, level, &mut |state| {
+            let Some(slot) = doomed.get_mut(count) else {
+                return false;
+            };
+            seen += 1;
+            if visit(state) {
+                *slot = Some(self.keep(state, section));
+                count += 1;
+            }
+            true
+        });
+        for state in doomed.into_iter().flatten() {
+            self.remove(state, level);
+        }
+        (seen, next)
+    }
+
+    /// A reference that outlives the partition's lock: the read section keeps the state's memory.
+    fn keep<'a>(&self, state: &State, _section: &'a ReadSection<'_>) -> &'a State {
+        // SAFETY: a state that was linked inside a read section is not freed before the section ends.
+        unsafe { &*ptr::from_ref(state) }
+    }
+
+    /// Bytes that the table takes, everything counted: the states' pool objects and the partitions of both trees.
+    pub fn memory(&self) -> usize {
+        self.len() * size_of::<State>() + self.trees.iter().map(PartitionedTree::memory).sum::<usize>()
+    }
+
+    /// How many partitions each of the two trees has.
+    pub fn partitions(&self) -> [usize; 2] {
+        [self.trees[0].partitions(), self.trees[1].partitions()]
+    }
+}
+
+impl Drop for StateTable {
+    fn drop(&mut self) {
+        let level = SoftNet::raise();
+        let limbo = self.limbo.get_mut().0.take();
+        let mut next = limbo;
+        while let Some(state) = next {
+            // SAFETY: nobody uses the table any more, and what is in limbo is valid and in no tree.
+            unsafe {
+                next = NonNull::new(state.as_ref().limbo.load(Ordering::Relaxed));
+                self.free(state);
+            }
+        }
+        let mut from = Some(0);
+        while let Some(place) = from {
+            let mut last = None;
+            from = self.trees[0].walk(place, &level, |state| {
+                last = Some(NonNull::from(state));
+                false
+            });
+            if let Some(state) = last {
+                // SAFETY: linked, so valid; taken out of the tree that is walked, and the other one is not looked at again.
+                unsafe {
+                    self.trees[0].remove(state.as_ref(), &level);
+                    self.free(state);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,526 @@
+//! One of the two state trees: an ordered set of states by key, cut into many small partitions.
+//!
+//! # Overview
+//! A key's place is its keyed hash, and the tree is ordered by place (by key where two places are equal). The bits of
+//! the place, read from the top, lead to a partition, and a partition is a treap, whose priorities come from the place
+//! as well: a lookup is O(log n) even if all states fell into one partition, and touches one or two nodes when they do
+//! not. Partitions are added one at a time, each by splitting one other in two (linear hashing), so nothing ever stalls
+//! while the table grows; since a split cuts a range of places in half, a walk in the order of places sees every state
+//! exactly once however often partitions split meanwhile. The purge and dumps walk like that, so there is no list of all
+//! states, no lock around one, and no memory in each state for one.
+//!
+//! # Life cycle
+//! Partitions live in chunks that are allocated as the table grows and freed with the tree. The tree links states and
+//! does not own them: an unlinked state has to stay as it is until every reader that could still look at it has left
+//! its read section.
+//!
+//! # Locking
+//! Each partition has a spin lock for those who change it, and a version that is odd while they do. Lookups take no
+//! lock: they walk with acquiring loads and believe "not there" only if the version did not move; what they found is
+//! theirs for the read section, alive or not (see [`State::lock`](super::State::lock)). Lock order: a partition of the
+//! first tree, one of the second, a state. A split holds two partitions of one tree and takes nothing else.
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+
+use super::{State, Tree, TreeKey};
+use crate::kpi::{NoMemory, Pool, ReadSection, SoftNet, SpinGuard, SpinLock};
+use crate::mem::KVec;
+
+/// Partitions in a chunk, and the fewest that a tree has: 64 KiB.
+const CHUNK: usize = 4096;
+/// Chunks that a tree may have: 16 million partitions.
+const CHUNKS: usize = 4096;
+/// Lookups without a lock before one with it.
+const ATTEMPTS: usize = 4;
+/// Nodes that a lookup without a lock visits before it takes the tree to be changing under it.
+const DEPTH: usize = 128;
+
+/// A state's place in one tree.
+pub(super) struct Link {
+    left: Child,
+    right: Child,
+    /// Where the key stands in the order of the tree.
+    place: u64,
+}
+
+impl Link {
+    /// Not linked yet.
+    pub(super) fn new(place: u64) -> Self {
+        Link {
+            left: Child::none(),
+            right: Child::none(),
+            place,
+        }
+    }
+
+    /// The treap's heap order. All places in a partition begin alike, so the rest is mixed.
+    #[inline]
+    fn priority(&self) -> u64 {
+        self.place.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// A reference to a subtree.
+///
+/// # Invariants
+/// Null, or a state that is valid at least until the read sections end that were open when it was unlinked.
+struct Child(AtomicPtr<State>);
+
+impl Child {
+    const fn none() -> Self {
+        Child(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[inline]
+    fn get<'a>(&self) -> Option<&'a State> {
+        // SAFETY: by the invariant. Callers hold the partition's lock or a read section, and bind 'a to it.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    #[inline]
+    fn set(&self, node: Option<&State>) {
+        let node = node.map_or(ptr::null_mut(), |node| ptr::from_ref(node).cast_mut());
+        self.0.store(node, Ordering::Release);
+    }
+}
+
+struct Partition {
+    root: Child,
+    /// Odd while the partition changes.
+    version: AtomicU32,
+    lock: SpinLock<()>,
+}
+
+/// A partition whose lock is held.
+struct Locked<'a> {
+    partition: &'a Partition,
+    _guard: SpinGuard<'a, ()>,
+}
+
+impl Partition {
+    fn lock<'a>(&'a self, level: &'a SoftNet) -> Locked<'a> {
+        Locked {
+            partition: self,
+            _guard: self.lock.lock(level),
+        }
+    }
+}
+
+/// Whether `node` stands before `place` and `key` in the tree `tree`.
+#[inline]
+fn is_before(node: &State, tree: Tree, place: u64, key: &TreeKey) -> bool {
+    let other = node.link(tree).place;
+    other < place || (other == place && node.key().of_tree(tree) < *key)
+}
+
+/// What a walk down a tree found.
+enum Search<'a> {
+    Found(&'a State),
+    Missing,
+    /// It went on for longer than a tree is high.
+    Lost,
+}
+
+impl Partition {
+    #[inline]
+    fn search<'a>(&self, tree: Tree, place: u64, key: &TreeKey, depth: usize) -> Search<'a> {
+        let mut child = &self.root;
+        for _ in 0..depth {
+            let Some(node) = child.get() else {
+                return Search::Missing;
+            };
+            let link = node.link(tree);
+            if link.place == place {
+                let other = node.key().of_tree(tree);
+                if other == *key {
+                    return Search::Found(node);
+                }
+                child = if other < *key { &link.right } else { &link.left };
+            } else {
+                child = if link.place < place { &link.right } else { &link.left };
+            }
+        }
+        Search::Lost
+    }
+}
+
+impl Locked<'_> {
+    /// The state with this key. The caller binds 's to what keeps the state: this lock, or a read section.
+    fn find<'s>(&self, tree: Tree, place: u64, key: &TreeKey) -> Option<&'s State> {
+        match self.partition.search(tree, place, key, usize::MAX) {
+            Search::Found(state) => Some(state),
+            Search::Missing | Search::Lost => None,
+        }
+    }
+
+    /// Runs `change` while lookups know that they must not believe what they see.
+    fn change(&self, change: impl FnOnce(&Partition)) {
+        let version = &self.partition.version;
+        let before = version.load(Ordering::Relaxed);
+        version.store(before.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        change(self.partition);
+        version.store(before.wrapping_add(2), Ordering::Release);
+    }
+
+    /// The first state at `from` or behind it. 's as above.
+    fn first_from<'s>(&self, tree: Tree, from: u64) -> Option<&'s State> {
+        let mut child = &self.partition.root;
+        let mut first = None;
+        while let Some(node) = child.get() {
+            let link = node.link(tree);
+            if link.place >= from {
+                first = Some(node);
+                child = &link.left;
+            } else {
+                child = &link.right;
+            }
+        }
+        first
+    }
+}
+
+/// Puts `node` into the treap under `root`. Its key is not there yet.
+fn link(mut slot: &Child, tree: Tree, node: &State) {
+    let key = node.key().of_tree(tree);
+    let new = node.link(tree);
+    while let Some(current) = slot.get() {
+        let link = current.link(tree);
+        if new.priority() > link.priority() {
+            break;
+        }
+        slot = if is_before(current, tree, new.place, &key) {
+            &link.right
+        } else {
+            &link.left
+        };
+    }
+    // What was here is cut in two along the key, and becomes what is below the new node.
+    let mut rest = slot.get();
+    let (mut smaller, mut larger) = (&new.left, &new.right);
+    while let Some(current) = rest {
+        let link = current.link(tree);
+        if is_before(current, tree, new.place, &key) {
+            smaller.set(rest);
+            smaller = &link.right;
+            rest = link.right.get();
+        } else {
+            larger.set(rest);
+            larger = &link.left;
+            rest = link.left.get();
+        }
+    }
+    smaller.set(None);
+    larger.set(None);
+    slot.set(Some(node));
+}
+
+/// Takes `node` out of the treap under `root`, if it is there. Its own links stay, for readers that stand on it.
+fn unlink(mut slot: &Child, tree: Tree, node: &State) {
+    let key = node.key().of_tree(tree);
+    let gone = node.link(tree);
+    loop {
+        match slot.get() {
+            None => return,
+            Some(current) if ptr::eq(current, node) => break,
+            Some(current) => {
+                let link = current.link(tree);
+                slot = if is_before(current, tree, gone.place, &key) {
+                    &link.right
+                } else {
+                    &link.left
+                };
+            }
+        }
+    }
+    let (mut smaller, mut larger) = (gone.left.get(), gone.right.get());
+    loop {
+        match (smaller, larger) {
+            (Some(small), Some(large)) => {
+                let (low, high) = (small.link(tree), large.link(tree));
+                if low.priority() > high.priority() {
+                    slot.set(smaller);
+                    slot = &low.right;
+                    smaller = low.right.get();
+                } else {
+                    slot.set(larger);
+                    slot = &high.left;
+                    larger = high.left.get();
+                }
+            }
+            (last, None) | (None, last) => {
+                slot.set(last);
+                return;
+            }
+        }
+    }
+}
+
+/// Which of `count` partitions holds `place`: as many bits from its top, read backwards, as the count has, and one
+/// fewer where that partition has not been split off yet.
+#[inline]
+fn index(place: u64, count: usize) -> usize {
+    let level = count.ilog2();
+    let bits = place.reverse_bits() as usize;
+    let split = bits & ((2 << level) - 1);
+    if split < count {
+        split
+    } else {
+        bits & ((1 << level) - 1)
+    }
+}
+
+/// The first place behind those of the partition that holds `place`, among `count` of them.
+fn end_of_range(place: u64, count: usize) -> Option<u64> {
+    let level = count.ilog2();
+    let half = place.reverse_bits() as usize & ((1 << level) - 1);
+    let bits = if half + (1 << level) < count { level + 1 } else { level };
+    (place >> (64 - bits))
+        .checked_add(1)
+        .filter(|next| *next < 1 << bits)
+        .map(|next| next << (64 - bits))
+}
+
+/// A set of states, by one of their keys.
+///
+/// # Invariants
+/// The first `count` partitions exist: chunk `i / CHUNK` of the directory holds partition `i`. A state is linked in the
+/// partition that its place and the count tell, once. The count and the chunks only grow, and only with `growing` held.
+pub(super) struct PartitionedTree {
+    tree: Tree,
+    count: AtomicUsize,
+    directory: KVec<AtomicPtr<[Partition; CHUNK]>>,
+    chunks: Pool,
+    growing: SpinLock<()>,
+}
+
+impl PartitionedTree {
+    pub(super) fn new(tree: Tree) -> Result<Self, NoMemory> {
+        let mut directory = KVec::with_capacity(CHUNKS)?;
+        for _ in 0..CHUNKS {
+            directory.push(AtomicPtr::new(ptr::null_mut()))?;
+        }
+        let chunks = Pool::new(c"pfpart", Layout::new::<[Partition; CHUNK]>())?;
+        let new = PartitionedTree {
+            tree,
+            count: AtomicUsize::new(CHUNK),
+            directory,
+            chunks,
+            growing: SpinLock::new(()),
+        };
+        if new.add_chunk(0) { Ok(new) } else { Err(NoMemory) }
+    }
+
+    /// Makes chunk `number`, if it is not there. False where there is no memory, or no such chunk.
+    fn add_chunk(&self, number: usize) -> bool {
+        let Some(slot) = self.directory.get(number) else {
+            return false;
+        };
+        if !slot.load(Ordering::Relaxed).is_null() {
+            return true;
+        }
+        let Some(chunk) = self.chunks.get() else {
+            return false;
+        };
+        let chunk: NonNull<Partition> = chunk.cast();
+        for i in 0..CHUNK {
+            let empty = Partition {
+                root: Child::none(),
+                version: AtomicU32::new(0),
+                lock: SpinLock::new(()),
+            };
+            // SAFETY: the pool gave memory for CHUNK partitions, and nobody else sees it yet.
+            unsafe { chunk.add(i).write(empty) };
+        }
+        slot.store(chunk.as_ptr().cast(), Ordering::Release);
+        true
+    }
+
+    #[inline]
+    fn partition(&self, index: usize) -> &Partition {
+        // SAFETY: `index` is below the count, so by the invariant its chunk exists (and with it its slot), and chunks stay
+        // as long as the tree.
+        unsafe {
+            let chunk = self.directory.get_unchecked(index / CHUNK).load(Ordering::Acquire);
+            &*chunk.cast::<Partition>().add(index % CHUNK)
+        }
+    }
+
+    /// Locks the partition that holds `place`.
+    fn lock<'a>(&'a self, place: u64, level: &'a SoftNet) -> Locked<'a> {
+        loop {
+            let at = index(place, self.count.load(Ordering::Acquire));
+            let locked = self.partition(at).lock(level);
+            // Each time that this goes round, the table has grown.
+            if index(place, self.count.load(Ordering::Acquire)) == at {
+                return locked;
+            }
+        }
+    }
+
+    /// The state with this key, whose place is `place`.
+    #[inline]
+    pub(super) fn find<'a>(
+        &self,
+        place: u64,
+        key: &TreeKey,
+        level: &SoftNet,
+        _section: &'a ReadSection<'_>,
+    ) -> Option<&'a State> {
+        for _ in 0..ATTEMPTS {
+            let count = self.count.load(Ordering::Acquire);
+            let partition = self.partition(index(place, count));
+            let version = partition.version.load(Ordering::Acquire);
+            match partition.search(self.tree, place, key, DEPTH) {
+                Search::Found(state) => return Some(state),
+                Search::Missing => {
+                    fence(Ordering::Acquire);
+                    if version.is_multiple_of(2)
+                        && partition.version.load(Ordering::Relaxed) == version
+                        && self.count.load(Ordering::Relaxed) == count
+                    {
+                        return None;
+                    }
+                }
+                Search::Lost => (),
+            }
+        }
+        self.lock(place, level).find(self.tree, place, key)
+    }
+
+    /// Takes `state` out.
+    pub(super) fn remove(&self, state: &State, level: &SoftNet) {
+        let locked = self.lock(state.link(self.tree).place, level);
+        locked.change(|partition| unlink(&partition.root, self.tree, state));
+    }
+
+    /// Visits states in the order of their places, from `from` on, until `visit` says false. The answer is where to go
+    /// on, or nothing if that was all. A partition's lock is held around each visit, and let go between partitions.
+    pub(super) fn walk(&self, from: u64, level: &SoftNet, mut visit: impl FnMut(&State) -> bool) -> Option<u64> {
+        let mut from = from;
+        loop {
+            let (next, enough) = self.walk_partition(from, level, &mut visit);
+            from = next?;
+            if enough {
+                return Some(from);
+            }
+        }
+    }
+
+    /// The same for at most one partition: where to go on, and whether `visit` has had enough.
+    pub(super) fn walk_partition(
+        &self,
+        from: u64,
+        level: &SoftNet,
+        visit: &mut impl FnMut(&State) -> bool,
+    ) -> (Option<u64>, bool) {
+        let locked = self.lock(from, level);
+        let end = end_of_range(from, self.count.load(Ordering::Acquire));
+        let mut next = from;
+        while let Some(state) = locked.first_from(self.tree, next) {
+            let place = state.link(self.tree).place;
+            if !visit(state) {
+                return (Some(place), true);
+            }
+            match place.checked_add(1) {
+                Some(behind) => next = behind,
+                None => return (None, false),
+            }
+        }
+        (end, false)
+    }
+
+    /// Adds partitions until there are `target`, at most a few at a call, and none where there is no memory.
+    pub(super) fn grow(&self, target: usize, level: &SoftNet) {
+        if self.count.load(Ordering::Relaxed) >= target {
+            return;
+        }
+        let Some(_growing) = self.growing.try_lock(level) else {
+            return;
+        };
+        for _ in 0..2 {
+            let count = self.count.load(Ordering::Relaxed);
+            if count >= target || !self.add_chunk(count / CHUNK) {
+                return;
+            }
+            self.split(count, level);
+        }
+    }
+
+    /// Makes partition `count` out of half of another one. Its chunk exists.
+    fn split(&self, count: usize, level: &SoftNet) {
+        let old = self.partition(count - (1 << count.ilog2())).lock(level);
+        let new = self.partition(count).lock(level);
+        old.change(|old| {
+            new.change(|new| {
+                // Cut the treap at the first place of the upper half: everything from there on is the new partition's.
+                let mut rest = old.root.get();
+                let (mut smaller, mut larger) = (&old.root, &new.root);
+                while let Some(node) = rest {
+                    let link = node.link(self.tree);
+                    if index(link.place, count + 1) == count {
+                        larger.set(rest);
+                        larger = &link.left;
+                        rest = link.left.get();
+                    } else {
+                        smaller.set(rest);
+                        smaller = &link.right;
+                        rest = link.right.get();
+                    }
+                }
+                smaller.set(None);
+                larger.set(None);
+                self.count.store(count + 1, Ordering::Release);
+            });
+        });
+    }
+
+    /// Bytes that partitions take.
+    pub(super) fn memory(&self) -> usize {
+        let chunks = self.count.load(Ordering::Relaxed).div_ceil(CHUNK);
+        chunks * size_of::<[Partition; CHUNK]>() + CHUNKS * size_of::<AtomicPtr<[Partition; CHUNK]>>()
+    }
+
+    /// How many partitions there are.
+    pub(super) fn partitions(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// Links `state` into both trees, unless a key of it is there already. What is already there may be one that is being
+/// removed.
+pub(super) fn insert(trees: &[PartitionedTree; 2], state: &State, level: &SoftNet) -> bool {
+    let [first, second] = trees;
+    let place = |tree: &PartitionedTree| state.link(tree.tree).place;
+    let one = first.lock(place(first), level);
+    let two = second.lock(place(second), level);
+    let exists = |locked: &Locked<'_>, tree: &PartitionedTree| {
+        locked
+            .find(tree.tree, place(tree), &state.key().of_tree(tree.tree))
+            .is_some()
+    };
+    if exists(&one, first) || exists(&two, second) {
+        return false;
+    }
+    one.change(|partition| link(&partition.root, first.tree, state));
+    two.change(|partition| link(&partition.root, second.tree, state));
+    true
+}
+
+impl Drop for PartitionedTree {
+    fn drop(&mut self) {
+        for chunk in self.directory.iter() {
+            if let Some(chunk) = NonNull::new(chunk.load(Ordering::Relaxed)) {
+                // SAFETY: the chunk comes from this pool, and partitions have nothing to drop.
+                unsafe { self.chunks.put(chunk.cast()) };
+            }
+        }
+    }
+}
+
+// SAFETY: the pointers in the directory lead to partitions, which are shared by design.
+unsafe impl Send for PartitionedTree {}
+// SAFETY: as above.
+unsafe impl Sync for PartitionedTree {}
