@@ -43,6 +43,12 @@ impl Interface {
         }
     }
 
+    /// Whether packets on it pass unseen.
+    #[inline]
+    pub fn skips(&self) -> bool {
+        self.skip.load(Ordering::Relaxed)
+    }
+
     /// Counts a packet.
     #[inline]
     pub fn count(&self, af: Af, direction: Direction, passed: bool, bytes: u32) {

@@ -15,6 +15,8 @@ mod filter;
 pub mod iface;
 pub mod kpi;
 pub mod mem;
+#[cfg(target_os = "none")]
+mod module;
 pub mod nat;
 pub mod packet;
 mod purge;

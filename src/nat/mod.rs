@@ -9,9 +9,8 @@
 
 use pf_abi as abi;
 
-use crate::kpi::{Errno, Kernel, ReadSection, SoftNet};
-use crate::rule::Subject;
-use crate::state::{Host, StateTable, Tree, TreeKey};
+use crate::kpi::{Errno, Kernel};
+use crate::state::Host;
 use crate::wire::{Addr, Af, Proto};
 
 /// Ports that are tried before a pool counts as exhausted: a bound on the time that a packet takes.
@@ -21,7 +20,6 @@ const PROBES: u32 = 2048;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
     addr: Addr,
-    af: Af,
     ports: (u16, u16),
 }
 
@@ -62,51 +60,33 @@ impl Pool {
         })
     }
 
-    /// The source that a packet going out gets: the pool's address, with a port at which no other connection to the same
-    /// destination stands. Nothing if all are taken. For ICMP queries, the identifier is what the port is.
+    /// The address.
+    pub fn addr(&self) -> Addr {
+        self.addr
+    }
+
+    /// The source that a packet going out from `port` gets: the pool's address, with a port that `is_free` to the same
+    /// destination. Nothing if all are taken. For ICMP queries, the identifier is what the port is.
     pub fn choose_source(
         &self,
         kernel: &Kernel,
-        table: &StateTable,
-        subject: &Subject,
-        source_port: u16,
-        far: Host,
-        level: &SoftNet,
-        section: &ReadSection<'_>,
+        proto: Proto,
+        port: u16,
+        is_free: impl Fn(Host) -> bool,
     ) -> Option<Host> {
-        let is_free = |port| {
-            let near = Host { addr: self.addr, port };
-            let key = TreeKey {
-                near,
-                far,
-                af: self.af,
-                proto: subject.proto,
-            };
-            table.find(Tree::ExtGwy, &key, level, section).is_none()
-        };
-        let (low, high) = match subject.proto {
+        let at = |port| Some(Host { addr: self.addr, port }).filter(|host| is_free(*host));
+        let (low, high) = match proto {
             Proto::TCP | Proto::UDP => self.ports,
             Proto::ICMP | Proto::ICMPV6 => (1, u16::MAX),
             // No ports: one connection to each destination.
-            _ => {
-                return is_free(source_port).then_some(Host {
-                    addr: self.addr,
-                    port: source_port,
-                });
-            }
+            _ => return at(port),
         };
         if low == 0 && high == 0 {
-            return is_free(source_port).then_some(Host {
-                addr: self.addr,
-                port: source_port,
-            });
+            return at(port);
         }
         let span = u32::from(high.max(low) - low) + 1;
         let start = kernel.random_u32() % span;
-        (0..span.min(PROBES))
-            .map(|step| low + ((start + step) % span) as u16)
-            .find(|port| is_free(*port))
-            .map(|port| Host { addr: self.addr, port })
+        (0..span.min(PROBES)).find_map(|step| at(low + ((start + step) % span) as u16))
     }
 
     /// The destination that a packet coming in gets: the pool's address, and the rule's port if it names one. A range of ports

@@ -37,13 +37,18 @@ impl Rule {
     /// Whether this rule is about the packet, whatever it does with it.
     #[inline]
     pub fn matches(&self, subject: &Subject) -> bool {
+        self.may_match(subject) && self.matches_transport(subject)
+    }
+
+    /// The same without what a fragment does not show: ports, flags, types.
+    #[inline]
+    pub fn may_match(&self, subject: &Subject) -> bool {
         (self.interface == 0 || (self.interface == subject.interface) != self.interface_negated)
             && self.direction.is_none_or(|direction| direction == subject.direction)
             && self.af.is_none_or(|af| af == subject.af)
             && self.proto.is_none_or(|proto| proto == subject.proto)
             && self.src.matches_addr(&subject.src)
             && self.dst.matches_addr(&subject.dst)
-            && self.matches_transport(subject)
     }
 
     #[inline]

@@ -40,6 +40,12 @@ impl SoftNet {
     }
 }
 
+impl Drop for SoftNet {
+    /// splx(9).
+    #[inline]
+    fn drop(&mut self) {}
+}
+
 /// Where packets go that pf sends itself: resets, ICMP errors.
 pub type Output = Box<dyn Fn(Mbuf) + Send + Sync>;
 /// Where lines of log go.

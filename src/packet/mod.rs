@@ -1,0 +1,352 @@
+//! One packet on its way: the mbuf, what was parsed of it, and the rewrites to apply once at the end.
+//!
+//! # Overview
+//! [`Packet::parse`] reads each header once, into a descriptor of plain values; the mbuf is not touched. What is to change is
+//! written by [`rewrite`], in one pass, when the verdict is known. [`answer`] makes the packets that pf sends in reply,
+//! [`quote`] reads what an ICMP error quotes.
+//!
+//! # Life cycle, locking
+//! A packet belongs to the call that judges it.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod quote;
+mod rewrite;
+
+use pf_abi::Reason;
+
+pub use answer::answer;
+pub use quote::Quote;
+pub use rewrite::Rewrite;
+
+use crate::kpi::{Direction, Mbuf};
+use crate::rule::Subject;
+use crate::state::tcp::Segment;
+use crate::state::{Host, TreeKey};
+use crate::wire::icmp::Class;
+use crate::wire::{Addr, Af, Bytes, Error, Fragment, Proto, icmp, icmp6, ipv4, ipv6, tcp, udp};
+
+impl Bytes for Mbuf {
+    #[inline]
+    fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
+        Mbuf::copy(self, offset, to)
+    }
+}
+
+/// The header above IP.
+#[derive(Debug, Clone, Copy)]
+pub enum Transport {
+    /// TCP: the fixed header, its bytes with options, and the bytes of data.
+    Tcp {
+        /// The fixed header.
+        header: tcp::Header,
+        /// Bytes of the header, options included.
+        header_len: u8,
+        /// Bytes of data.
+        data_len: u16,
+    },
+    /// UDP.
+    Udp(udp::Header),
+    /// ICMP or ICMPv6, by the packet's protocol.
+    Icmp {
+        /// The header.
+        header: icmp::Header,
+        /// What kind of message it is.
+        class: Class,
+    },
+    /// Any other protocol.
+    Other,
+    /// A fragment, judged without ports, flags and types, whether it carries them or not: the others do not.
+    Fragment,
+}
+
+/// A packet, parsed.
+pub struct Packet {
+    mbuf: Mbuf,
+    /// Which way it crosses the interface.
+    pub direction: Direction,
+    /// The family.
+    pub af: Af,
+    /// The protocol of the transport.
+    pub proto: Proto,
+    /// The source address.
+    pub src: Addr,
+    /// The destination address.
+    pub dst: Addr,
+    /// Bytes, the IP header included.
+    pub len: u16,
+    /// Where the transport header begins.
+    offset: u16,
+    /// There are IPv4 options, or an IPv6 routing header: it passes only by a rule with `allow-opts`.
+    pub has_options: bool,
+    /// The transport header.
+    pub transport: Transport,
+}
+
+/// The reason counter for a header that cannot be taken.
+fn reason(error: Error) -> Reason {
+    match error {
+        Error::Short | Error::Version | Error::Length => Reason::Short,
+        Error::Options | Error::Chain | Error::Jumbo => Reason::IpOption,
+        Error::Fragment => Reason::Fragment,
+    }
+}
+
+impl Packet {
+    /// Reads the headers of a packet, or says why it is to be dropped.
+    #[inline]
+    pub fn parse(mbuf: Mbuf, direction: Direction) -> Result<Self, Reason> {
+        match mbuf.head().first().map(|byte| byte >> 4) {
+            Some(4) => Self::parse_v4(mbuf, direction),
+            Some(6) => Self::parse_v6(mbuf, direction),
+            _ => Err(Reason::Short),
+        }
+    }
+
+    #[inline]
+    fn parse_v4(mbuf: Mbuf, direction: Direction) -> Result<Self, Reason> {
+        let header: ipv4::Header = mbuf.take(0).map_err(reason)?;
+        let extent = header.extent(mbuf.len()).map_err(reason)?;
+        let mut has_options = false;
+        if extent.header > ipv4::HEADER_LEN {
+            let mut options = [0; ipv4::MAX_HEADER_LEN - ipv4::HEADER_LEN];
+            let options = options
+                .get_mut(..extent.header - ipv4::HEADER_LEN)
+                .ok_or(Reason::IpOption)?;
+            if !Mbuf::copy(&mbuf, ipv4::HEADER_LEN, options) {
+                return Err(Reason::Short);
+            }
+            has_options = ipv4::check_options(options).map_err(reason)?.any;
+        }
+        let transport = match header.fragment() {
+            Some(fragment) => judge_fragment(fragment, header.proto, extent.total - extent.header)?,
+            None => Transport::parse(&mbuf, header.proto, extent.header, extent.total).map_err(reason)?,
+        };
+        Ok(Packet {
+            mbuf,
+            direction,
+            af: Af::Inet,
+            proto: header.proto,
+            src: header.src(),
+            dst: header.dst(),
+            len: extent.total as u16,
+            offset: extent.header as u16,
+            has_options,
+            transport,
+        })
+    }
+
+    #[inline]
+    fn parse_v6(mbuf: Mbuf, direction: Direction) -> Result<Self, Reason> {
+        let header: ipv6::Header = mbuf.take(0).map_err(reason)?;
+        let extent = header.extent(mbuf.len()).map_err(reason)?;
+        let upper = ipv6::walk(&mbuf, header.next_header, extent.header, extent.total).map_err(reason)?;
+        if upper.met.contains(ipv6::Met::ROUTING_TYPE_0) {
+            return Err(Reason::IpOption);
+        }
+        let transport = match upper.fragment {
+            // A fragment that is the whole (RFC 6946) is as good as none.
+            Some(fragment) if !fragment.is_whole() => {
+                judge_fragment(fragment, upper.proto, extent.total.saturating_sub(upper.offset))?
+            }
+            _ => Transport::parse(&mbuf, upper.proto, upper.offset, extent.total).map_err(reason)?,
+        };
+        Ok(Packet {
+            mbuf,
+            direction,
+            af: Af::Inet6,
+            proto: upper.proto,
+            src: header.src(),
+            dst: header.dst(),
+            len: u16::try_from(extent.total).map_err(|_| Reason::Short)?,
+            offset: upper.offset as u16,
+            has_options: upper.met.contains(ipv6::Met::ROUTING),
+            transport,
+        })
+    }
+
+    /// Gives the packet up.
+    #[inline]
+    pub fn into_mbuf(self) -> Mbuf {
+        self.mbuf
+    }
+
+    /// What rules look at.
+    pub fn subject(&self, interface: u16) -> Subject {
+        Subject {
+            direction: self.direction,
+            interface,
+            af: self.af,
+            proto: self.proto,
+            src: self.src,
+            dst: self.dst,
+            ports: match &self.transport {
+                Transport::Tcp { header, .. } => Some((header.src_port.get(), header.dst_port.get())),
+                Transport::Udp(header) => Some((header.src_port.get(), header.dst_port.get())),
+                _ => None,
+            },
+            flags: match &self.transport {
+                Transport::Tcp { header, .. } => Some(header.flags()),
+                _ => None,
+            },
+            icmp: match &self.transport {
+                Transport::Icmp { header, .. } => Some((header.kind, header.code)),
+                _ => None,
+            },
+            fragment: matches!(self.transport, Transport::Fragment),
+        }
+    }
+
+    /// The two ends as states know them: the one on our side of the interface, and the one on the other side. An ICMP query
+    /// has its identifier at the near end; what has no ports has 0.
+    #[inline]
+    pub fn ends(&self) -> (Host, Host) {
+        let (src_port, dst_port) = match &self.transport {
+            Transport::Tcp { header, .. } => (header.src_port.get(), header.dst_port.get()),
+            Transport::Udp(header) => (header.src_port.get(), header.dst_port.get()),
+            Transport::Icmp {
+                header,
+                class: Class::Query | Class::Reply,
+            } => match self.direction {
+                Direction::Out => (header.id.get(), 0),
+                Direction::In => (0, header.id.get()),
+            },
+            _ => (0, 0),
+        };
+        let src = Host {
+            addr: self.src,
+            port: src_port,
+        };
+        let dst = Host {
+            addr: self.dst,
+            port: dst_port,
+        };
+        match self.direction {
+            Direction::Out => (src, dst),
+            Direction::In => (dst, src),
+        }
+    }
+
+    /// The key under which the packet's state stands in the tree of its direction.
+    #[inline]
+    pub fn key(&self) -> TreeKey {
+        let (near, far) = self.ends();
+        TreeKey {
+            near,
+            far,
+            af: self.af,
+            proto: self.proto,
+        }
+    }
+
+    /// What counts of a TCP segment. Options are read only where they can matter: in a SYN.
+    #[inline]
+    pub fn segment(&self) -> Option<Segment> {
+        let Transport::Tcp {
+            header,
+            header_len,
+            data_len,
+        } = &self.transport
+        else {
+            return None;
+        };
+        let mut segment = Segment {
+            seq: header.seq(),
+            end: header.end(*data_len),
+            ack: header.ack(),
+            flags: header.flags(),
+            window: header.window.get(),
+            wscale: None,
+            mss: 0,
+        };
+        if segment.flags.contains(tcp::TcpFlags::SYN) {
+            let mut options = [0; tcp::MAX_HEADER_LEN - tcp::HEADER_LEN];
+            let len = usize::from(*header_len).saturating_sub(tcp::HEADER_LEN);
+            if let Some(options) = options.get_mut(..len)
+                && Mbuf::copy(&self.mbuf, usize::from(self.offset) + tcp::HEADER_LEN, options)
+            {
+                segment.wscale = tcp::window_scale(options);
+                segment.mss = tcp::mss(options).unwrap_or(0);
+            }
+        }
+        Some(segment)
+    }
+}
+
+/// Whether a fragment of `len` bytes can be judged by its addresses and its protocol: one that could overwrite the first
+/// bytes of a transport header that another fragment shows (RFC 1858, RFC 3128) cannot, nor can an impossible one.
+fn judge_fragment(fragment: Fragment, proto: Proto, len: usize) -> Result<Transport, Reason> {
+    fragment.end(len).map_err(reason)?;
+    let least = match proto {
+        Proto::TCP => tcp::HEADER_LEN,
+        Proto::UDP => udp::HEADER_LEN,
+        Proto::ICMP | Proto::ICMPV6 => icmp::HEADER_LEN,
+        _ => 0,
+    };
+    let shows = if fragment.is_first() {
+        len
+    } else {
+        usize::from(fragment.offset)
+    };
+    if shows < least {
+        Err(Reason::Fragment)
+    } else {
+        Ok(Transport::Fragment)
+    }
+}
+
+impl Transport {
+    /// Reads the header that begins at `offset` of a packet that ends at `end`.
+    #[inline]
+    fn parse(mbuf: &Mbuf, proto: Proto, offset: usize, end: usize) -> Result<Self, Error> {
+        let available = end.saturating_sub(offset);
+        let take_icmp = || {
+            if available < icmp::HEADER_LEN {
+                Err(Error::Short)
+            } else {
+                mbuf.take::<icmp::Header>(offset)
+            }
+        };
+        Ok(match proto {
+            Proto::TCP => {
+                if available < tcp::HEADER_LEN {
+                    return Err(Error::Short);
+                }
+                let header: tcp::Header = mbuf.take(offset)?;
+                let header_len = header.header_len(available)?;
+                Transport::Tcp {
+                    header,
+                    header_len: header_len as u8,
+                    data_len: (available - header_len) as u16,
+                }
+            }
+            Proto::UDP => {
+                if available < udp::HEADER_LEN {
+                    return Err(Error::Short);
+                }
+                let header: udp::Header = mbuf.take(offset)?;
+                header.check_len(available)?;
+                if header.dst_port.get() == 0 {
+                    return Err(Error::Short);
+                }
+                Transport::Udp(header)
+            }
+            Proto::ICMP => {
+                let header = take_icmp()?;
+                Transport::Icmp {
+                    header,
+                    class: icmp::class(header.kind),
+                }
+            }
+            Proto::ICMPV6 => {
+                let header = take_icmp()?;
+                Transport::Icmp {
+                    header,
+                    class: icmp6::class(header.kind),
+                }
+            }
+            _ => Transport::Other,
+        })
+    }
+}
