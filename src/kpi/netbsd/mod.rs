@@ -1,1 +1,287 @@
-//! The NetBSD back end.
+//! The NetBSD back end: the kernel programming interface as NetBSD has it.
+//!
+//! Functions of the kernel are called directly, with the prototypes and structs that bindgen takes from its headers; what is
+//! a macro there is a function of `kmod/` (`pfk_...`). Every call into the kernel from Rust is in this folder.
+
+mod ffi;
+mod mbuf;
+mod memory;
+mod passive;
+mod pool;
+
+use core::cell::UnsafeCell;
+use core::ffi::{c_int, c_void};
+use core::fmt::{self, Write};
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::panic::PanicInfo;
+use core::ptr::NonNull;
+
+pub(crate) use ffi::exports;
+pub use mbuf::Mbuf;
+pub use memory::{alloc, free};
+pub use passive::{Passive, ReadSection};
+pub use pool::Pool;
+
+use super::{Direction, Errno, LogLevel, NoMemory};
+
+/// How a spin lock waits: the holder runs at IPL_SOFTNET on another CPU, and is not preempted.
+pub(super) struct Relax;
+
+impl spin::RelaxStrategy for Relax {
+    #[inline]
+    fn relax() {
+        core::hint::spin_loop();
+    }
+}
+
+/// The proof of IPL_SOFTNET on this CPU.
+///
+/// # Invariants
+/// The level was raised by this LWP, which is the one that lowers it: the token does not leave it.
+pub struct SoftNet {
+    before: c_int,
+    of_this_lwp: PhantomData<*mut ()>,
+}
+
+impl SoftNet {
+    /// splsoftnet(9), until the token is dropped.
+    #[inline]
+    pub fn raise() -> Self {
+        SoftNet {
+            // SAFETY: spl(9) can be raised anywhere.
+            before: unsafe { ffi::splraise(ffi::IPL_SOFTNET) },
+            of_this_lwp: PhantomData,
+        }
+    }
+}
+
+impl Drop for SoftNet {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: this is the level that `raise` found.
+        unsafe { ffi::spllower(self.before) };
+    }
+}
+
+/// The kernel around the module: there is one, and it has no state here.
+pub struct Kernel(());
+
+impl Kernel {
+    /// The kernel that this module is loaded into.
+    pub(crate) const fn new() -> Self {
+        Kernel(())
+    }
+
+    /// time_uptime(9): seconds since boot.
+    #[inline]
+    pub fn uptime(&self) -> u32 {
+        seconds(ffi::getbinuptime)
+    }
+
+    /// time_second(9): seconds since 1970.
+    pub fn wall_clock(&self) -> u32 {
+        seconds(ffi::getbintime)
+    }
+
+    /// Fills `bytes` with random numbers that nobody can guess, as cprng_fast(9) does.
+    pub fn fill_random(&self, bytes: &mut [u8]) {
+        // SAFETY: the slice is ours to write.
+        unsafe { ffi::cprng_fast(bytes.as_mut_ptr().cast(), bytes.len()) };
+    }
+
+    /// A random number.
+    pub fn random_u32(&self) -> u32 {
+        let mut bytes = [0; 4];
+        self.fill_random(&mut bytes);
+        u32::from_ne_bytes(bytes)
+    }
+
+    /// Sends a whole IP packet on its way, past pf's own hooks. It is lost without a word where it has no route, or is none.
+    ///
+    /// The caller holds no lock and is in no read section: the hooks are run for it again, and know it by its mark.
+    pub fn output(&self, packet: Mbuf) {
+        let is_ipv6 = match (packet.head(), packet.head().first().map(|first| first >> 4)) {
+            (head, Some(4)) if head.len() >= 20 => false,
+            (head, Some(6)) if head.len() >= 40 => true,
+            _ => return,
+        };
+        // SAFETY: the packet is a chain with a packet header, its IP header is in the first segment, and the stack
+        // consumes it.
+        unsafe { ffi::pfk_output(packet.into_raw().as_ptr(), is_ipv6) };
+    }
+
+    /// log(9): writes a line of log, cut off after [`Line::LEN`] bytes.
+    pub fn log(&self, level: LogLevel, line: fmt::Arguments<'_>) {
+        let line = Line::format(line);
+        // SAFETY: the format takes one string, and `Line` is one.
+        unsafe { ffi::log(c_int::from(level as u8), c"pf: %s\n".as_ptr(), line.as_ptr()) };
+    }
+}
+
+/// Reads one of bintime(9)'s clocks, in whole seconds.
+#[inline]
+fn seconds(clock: unsafe extern "C" fn(*mut ffi::bintime)) -> u32 {
+    let mut now = ffi::bintime { sec: 0, frac: 0 };
+    // SAFETY: both clocks write one bintime and can be read anywhere.
+    unsafe { clock(&mut now) };
+    now.sec as u32
+}
+
+/// A line of text in a fixed buffer, for the kernel's printf: kernel stacks are small, and nothing may be allocated here.
+///
+/// # Invariants
+/// `len` is less than the buffer's length, and every byte from it on is 0.
+struct Line {
+    bytes: [u8; Self::LEN + 1],
+    len: usize,
+}
+
+impl Line {
+    /// The longest line, in bytes.
+    const LEN: usize = 255;
+
+    fn format(arguments: fmt::Arguments<'_>) -> Self {
+        let mut line = Line {
+            bytes: [0; Self::LEN + 1],
+            len: 0,
+        };
+        // The error says that the rest was cut off.
+        let _ = line.write_fmt(arguments);
+        line
+    }
+
+    /// The text as C wants it, up to a NUL.
+    fn as_ptr(&self) -> *const core::ffi::c_char {
+        self.bytes.as_ptr().cast()
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if self.len == Self::LEN {
+                return Err(fmt::Error);
+            }
+            self.bytes[self.len] = byte;
+            self.len += 1;
+        }
+        Ok(())
+    }
+}
+
+/// mutex(9), adaptive: a lock that may sleep, around a value.
+///
+/// # Invariants
+/// `lock` comes from mutex_obj_alloc(9), and is freed once, by the drop. The value is only touched with the lock held, or through
+/// `&mut self`.
+pub struct Mutex<T> {
+    lock: NonNull<ffi::kmutex_t>,
+    value: UnsafeCell<T>,
+}
+
+impl<T> Mutex<T> {
+    /// Puts `value` behind a lock that nobody holds.
+    pub fn new(value: T) -> Result<Self, NoMemory> {
+        // SAFETY: an adaptive lock, for nobody at a raised level. The call sleeps until there is memory.
+        let lock = unsafe { ffi::mutex_obj_alloc(ffi::MUTEX_DEFAULT, ffi::IPL_NONE) };
+        Ok(Mutex {
+            lock: NonNull::new(lock).ok_or(NoMemory)?,
+            value: UnsafeCell::new(value),
+        })
+    }
+
+    /// Waits for the lock and takes it.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        // SAFETY: by the invariant this is a mutex.
+        unsafe { ffi::mutex_enter(self.lock.as_ptr()) };
+        MutexGuard {
+            mutex: self,
+            of_this_lwp: PhantomData,
+        }
+    }
+}
+
+impl<T> Drop for Mutex<T> {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant this is a mutex; `&mut self` says that nobody holds it or waits for it.
+        unsafe { ffi::mutex_obj_free(self.lock.as_ptr()) };
+    }
+}
+
+// SAFETY: the lock gives the value to one LWP at a time.
+unsafe impl<T: Send> Sync for Mutex<T> {}
+// SAFETY: a mutex owns its value as the value would be owned; a kernel lock has no home.
+unsafe impl<T: Send> Send for Mutex<T> {}
+
+/// The lock, held.
+///
+/// # Invariants
+/// The LWP that took the lock is the one that gives it back: the guard does not leave it.
+pub struct MutexGuard<'a, T> {
+    mutex: &'a Mutex<T>,
+    of_this_lwp: PhantomData<*mut ()>,
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held as long as the guard lives.
+        unsafe { &*self.mutex.value.get() }
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the lock is held as long as the guard lives, and `&mut self` says that there is no other reference.
+        unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant we hold it.
+        unsafe { ffi::mutex_exit(self.mutex.lock.as_ptr()) };
+    }
+}
+
+/// The memory of the process that makes an ioctl.
+pub struct UserMemory {
+    of_this_lwp: PhantomData<*mut ()>,
+}
+
+impl UserMemory {
+    /// The address space that this LWP is in.
+    pub(crate) const fn of_current() -> Self {
+        UserMemory {
+            of_this_lwp: PhantomData,
+        }
+    }
+
+    /// copyin(9): fills `to` from the caller's address `from`, or EFAULT.
+    pub fn copyin(&self, from: u64, to: &mut [u8]) -> Result<(), Errno> {
+        // SAFETY: copyin(9) judges the caller's address itself, and `to` is ours to write.
+        match unsafe { ffi::copyin(from as *const c_void, to.as_mut_ptr().cast(), to.len()) } {
+            0 => Ok(()),
+            _ => Err(Errno::Efault),
+        }
+    }
+
+    /// copyout(9): writes `from` to the caller's address `to`, or EFAULT.
+    pub fn copyout(&self, from: &[u8], to: u64) -> Result<(), Errno> {
+        // SAFETY: copyout(9) judges the caller's address itself.
+        match unsafe { ffi::copyout(from.as_ptr().cast(), to as *mut c_void, from.len()) } {
+            0 => Ok(()),
+            _ => Err(Errno::Efault),
+        }
+    }
+}
+
+/// A bug that Rust found: panic(9), with its message. There is no way to go on.
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    let line = Line::format(format_args!("{info}"));
+    // SAFETY: the format takes one string, and `Line` is one.
+    unsafe { ffi::panic(c"pf: %s".as_ptr(), line.as_ptr()) }
+}

@@ -1,0 +1,50 @@
+/*
+ * What Rust needs of NetBSD's headers and cannot call, because it is a macro.
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/mbuf.h>
+#include <sys/mutex.h>
+#include <sys/socketvar.h>
+
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/in_systm.h>
+#include <netinet/ip.h>
+#include <netinet/ip_var.h>
+#include <netinet/ip6.h>
+#include <netinet6/ip6_var.h>
+
+#include "pf.h"
+
+/*
+ * Sends a whole IP packet, and consumes it. In a kernel without NET_MPSAFE the stack wants softnet_lock and the kernel lock. Who runs
+ * in a packet hook has softnet_lock, as a rule; the purge thread and an ioctl do not. A module cannot know which kernel it
+ * is in, and in one with NET_MPSAFE the two locks do no harm.
+ */
+void
+pfk_output(struct mbuf *m, bool is_ipv6)
+{
+	const bool locked = mutex_owned(softnet_lock);
+
+	if (!locked) {
+		KERNEL_LOCK(1, NULL);
+		mutex_enter(softnet_lock);
+	}
+	if (is_ipv6)
+		(void)ip6_output(m, NULL, NULL, 0, NULL, NULL, NULL);
+	else
+		(void)ip_output(m, NULL, NULL, IP_RAWOUTPUT, NULL, NULL);
+	if (!locked) {
+		mutex_exit(softnet_lock);
+		KERNEL_UNLOCK_ONE(NULL);
+	}
+}
+
+/* Whether the bytes of the first segment are shared, or not ours to write. */
+bool
+pfk_mbuf_is_readonly(const struct mbuf *m)
+{
+
+	return M_READONLY(m);
+}

@@ -1,0 +1,54 @@
+/*
+ * What passes between the module's two halves.
+ *
+ * The C half is what must be C: MODULE(9), the character device, the pfil(9) hooks, the kernel thread, and the macros and
+ * inline functions of NetBSD's headers. The Rust half is all the rest. Functions that are named pfk_... are C and are called from
+ * Rust; those named pfr_... are Rust (src/module.rs) and are called from C.
+ */
+#ifndef KMOD_PF_H
+#define KMOD_PF_H
+
+#include <sys/types.h>
+
+struct ifnet;
+struct lwp;
+struct mbuf;
+
+/* module.c: the module from beginning to end. module.ld names pf_load. */
+int	pf_load(void);
+int	pf_unload(void);
+
+/* device.c: /dev/pf. */
+int	pf_device_attach(void);
+int	pf_device_detach(void);
+
+/* interface.c: the interfaces that come and go. */
+int	pf_interfaces_attach(void);
+void	pf_interfaces_detach(void);
+bool	pf_interfaces_scan(void);
+
+/* thread.c: the purge thread. */
+int	pf_thread_start(void);
+void	pf_thread_stop(void);
+void	pf_thread_scan(void);
+
+/* hook.c: packets. */
+int	pfk_hooks_attach(void);
+void	pfk_hooks_detach(void);
+void	pfk_drain(void);
+
+/* output.c: packets of pf's own, and what else is a macro. */
+void	pfk_output(struct mbuf *, bool);
+bool	pfk_mbuf_is_readonly(const struct mbuf *);
+
+/* src/module.rs. */
+int	pfr_load(void);
+void	pfr_unload(void);
+bool	pfr_is_running(void);
+int	pfr_hook(struct mbuf **, uint16_t, int);
+int	pfr_ioctl(u_long, void *, size_t, bool, uid_t, pid_t);
+void	pfr_purge(void);
+int	pfr_attach_interface(uint16_t, const char *);
+void	pfr_detach_interface(uint16_t);
+
+#endif

@@ -1,0 +1,96 @@
+/*
+ * The purge thread: kthread(9), one tick a second, and a scan of the interfaces where one was asked for.
+ *
+ * Life cycle: pf_thread_stop() wakes it, and returns when it has gone.
+ *
+ * Synchronisation: pf_thread.lock covers what is asked of the thread. It is not held while the thread works.
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/condvar.h>
+#include <sys/kernel.h>
+#include <sys/kthread.h>
+#include <sys/lwp.h>
+#include <sys/mutex.h>
+
+#include "pf.h"
+
+static struct {
+	kmutex_t	lock;
+	kcondvar_t	wanted;
+	bool		scan;
+	bool		stop;
+	lwp_t		*lwp;
+} pf_thread;
+
+static void
+pf_thread_run(void *arg __unused)
+{
+	bool complete = true;
+	u_int due = (u_int)getticks() + hz;
+	int left;
+
+	mutex_enter(&pf_thread.lock);
+	while (!pf_thread.stop) {
+		if (pf_thread.scan) {
+			pf_thread.scan = false;
+			mutex_exit(&pf_thread.lock);
+			complete = pf_interfaces_scan();
+			mutex_enter(&pf_thread.lock);
+			continue;
+		}
+		left = (int)(due - (u_int)getticks());
+		if (left > 0) {
+			(void)cv_timedwait(&pf_thread.wanted, &pf_thread.lock, left);
+			continue;
+		}
+		/* A scan that memory did not suffice for is made again a tick later. */
+		pf_thread.scan = !complete;
+		mutex_exit(&pf_thread.lock);
+		pfr_purge();
+		due = (u_int)getticks() + hz;
+		mutex_enter(&pf_thread.lock);
+	}
+	mutex_exit(&pf_thread.lock);
+	kthread_exit(0);
+}
+
+int
+pf_thread_start(void)
+{
+	int error;
+
+	mutex_init(&pf_thread.lock, MUTEX_DEFAULT, IPL_NONE);
+	cv_init(&pf_thread.wanted, "pfpurge");
+	error = kthread_create(PRI_NONE, KTHREAD_MPSAFE | KTHREAD_MUSTJOIN, NULL, pf_thread_run, NULL, &pf_thread.lwp,
+	    "pfpurge");
+	if (error) {
+		cv_destroy(&pf_thread.wanted);
+		mutex_destroy(&pf_thread.lock);
+	}
+	return error;
+}
+
+void
+pf_thread_stop(void)
+{
+
+	mutex_enter(&pf_thread.lock);
+	pf_thread.stop = true;
+	cv_signal(&pf_thread.wanted);
+	mutex_exit(&pf_thread.lock);
+	(void)kthread_join(pf_thread.lwp);
+	cv_destroy(&pf_thread.wanted);
+	mutex_destroy(&pf_thread.lock);
+}
+
+/* Asks for a scan of the interfaces, soon. */
+void
+pf_thread_scan(void)
+{
+
+	mutex_enter(&pf_thread.lock);
+	pf_thread.scan = true;
+	cv_signal(&pf_thread.wanted);
+	mutex_exit(&pf_thread.lock);
+}

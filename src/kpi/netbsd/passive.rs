@@ -1,0 +1,69 @@
+//! pserialize(9).
+
+use core::ffi::c_int;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use super::{NoMemory, SoftNet, ffi};
+
+/// What readers and writers of passively protected data meet at.
+///
+/// # Invariants
+/// The pointer comes from pserialize_create(9), and is destroyed once, by the drop.
+pub struct Passive(NonNull<ffi::pserialize>);
+
+impl Passive {
+    /// pserialize_create(9).
+    pub fn new() -> Result<Self, NoMemory> {
+        // SAFETY: called in a thread; it sleeps until there is memory.
+        NonNull::new(unsafe { ffi::pserialize_create() })
+            .map(Passive)
+            .ok_or(NoMemory)
+    }
+
+    /// pserialize_read_enter(9), until the section is dropped.
+    #[inline]
+    pub fn read<'a>(&'a self, _level: &'a SoftNet) -> ReadSection<'a> {
+        ReadSection {
+            // SAFETY: a section can be entered anywhere below IPL_SOFTSERIAL, and a packet comes no higher than
+            // IPL_SOFTNET.
+            before: unsafe { ffi::pserialize_read_enter() },
+            of_this_lwp: PhantomData,
+        }
+    }
+
+    /// pserialize_perform(9): returns when every read section that was open at the call has ended. It sleeps.
+    pub fn wait(&self) {
+        // SAFETY: by the invariant the object is there; the caller is a thread in no read section, with no spin lock.
+        unsafe { ffi::pserialize_perform(self.0.as_ptr()) };
+    }
+}
+
+impl Drop for Passive {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant the object is there; `&mut self` says that nobody uses it.
+        unsafe { ffi::pserialize_destroy(self.0.as_ptr()) };
+    }
+}
+
+// SAFETY: pserialize(9) is there to be shared between CPUs.
+unsafe impl Sync for Passive {}
+// SAFETY: as above.
+unsafe impl Send for Passive {}
+
+/// An open read section.
+///
+/// # Invariants
+/// The LWP that entered it is the one that leaves it, on the same CPU: the section does not leave it, and nobody sleeps in it.
+pub struct ReadSection<'a> {
+    before: c_int,
+    of_this_lwp: PhantomData<(*mut (), &'a Passive)>,
+}
+
+impl Drop for ReadSection<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: this is what entering gave.
+        unsafe { ffi::pserialize_read_exit(self.before) };
+    }
+}

@@ -1,0 +1,209 @@
+//! The module's Rust half: what the C of `kmod/` calls, and the one `Pf` of the kernel.
+//!
+//! # Life cycle
+//! [`pfr_load`] makes the `Pf`, [`pfr_unload`] takes it apart. Between them C calls the rest: hooks, ioctls, the purge thread,
+//! interfaces. C has ended all of that before it calls `pfr_unload`.
+//!
+//! # Locking
+//! `hooks` is an adaptive lock of its own, taken before anything in `Pf`: it keeps DIOCSTART and DIOCSTOP apart, so that the pfil(9)
+//! hooks are there exactly while pf is enabled.
+
+use core::ffi::{CStr, c_char, c_int, c_ulong, c_void};
+use core::ptr::{self, NonNull};
+use core::slice;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use pf_abi::ioctl::{DIOCSTART, DIOCSTOP};
+
+use crate::kpi::netbsd::exports;
+use crate::kpi::{Caller, Direction, Errno, Kernel, LogLevel, Mbuf, Mutex, NoMemory, SoftNet, UserMemory};
+use crate::mem::KBox;
+use crate::{Pf, Verdict};
+
+struct Module {
+    pf: KBox<Pf>,
+    /// Whether the packet hooks are attached.
+    hooks: Mutex<bool>,
+}
+
+/// # Invariants
+/// Null, or from `KBox::into_raw` and valid until `pfr_unload`.
+static MODULE: AtomicPtr<Module> = AtomicPtr::new(ptr::null_mut());
+
+/// The module, for as long as C has business with it.
+fn module() -> &'static Module {
+    let module = MODULE.load(Ordering::Acquire);
+    debug_assert!(!module.is_null());
+    // SAFETY: by the invariant it is valid from `pfr_load` to `pfr_unload`, and C calls nothing outside of that.
+    unsafe { &*module }
+}
+
+/// What C makes of a result.
+fn errno(result: Result<(), Errno>) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(errno) => errno as c_int,
+    }
+}
+
+/// Makes pf: 0 or an error number.
+#[unsafe(no_mangle)]
+extern "C" fn pfr_load() -> c_int {
+    errno(load().map_err(Errno::from))
+}
+
+fn load() -> Result<(), NoMemory> {
+    let pf = Pf::new(Kernel::new())?;
+    let hooks = Mutex::new(false)?;
+    let module = KBox::new(Module { pf, hooks })?;
+    MODULE.store(KBox::into_raw(module).as_ptr(), Ordering::Release);
+    Ok(())
+}
+
+/// Takes pf apart. The caller has ended everything that could call in.
+#[unsafe(no_mangle)]
+extern "C" fn pfr_unload() {
+    if let Some(module) = NonNull::new(MODULE.swap(ptr::null_mut(), Ordering::AcqRel)) {
+        // SAFETY: by the invariant it comes from `KBox::into_raw`, and the swap has taken it out for good.
+        drop(unsafe { KBox::from_raw(module) });
+    }
+}
+
+/// Whether pf is enabled.
+#[unsafe(no_mangle)]
+extern "C" fn pfr_is_running() -> bool {
+    module().pf.is_running()
+}
+
+/// Judges a packet: 0 where it goes on, as `*packet`; otherwise it is freed, `*packet` is null, and the answer is what
+/// ip_output(9) reports.
+///
+/// # Safety
+/// `*packet` is a packet as pfil(9) gives it to its hooks, `direction` is PFIL_IN or PFIL_OUT.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pfr_hook(packet: *mut *mut exports::mbuf, ifindex: u16, direction: c_int) -> c_int {
+    // SAFETY: the caller's word.
+    let Some(raw) = NonNull::new(unsafe { *packet }) else {
+        return 0;
+    };
+    // SAFETY: the caller's word: a chain with a packet header, which is ours while the hook runs.
+    let mbuf = unsafe { Mbuf::from_raw(raw) };
+    let direction = match direction {
+        exports::PFIL_IN => Direction::In,
+        _ => Direction::Out,
+    };
+    let level = SoftNet::raise();
+    let (raw, error) = match module().pf.hook(&level, direction, ifindex, mbuf) {
+        Verdict::Pass(mut mbuf) => {
+            if direction == Direction::In {
+                // The shortcut for forwarded packets would pass by the hooks.
+                mbuf.forbid_fast_forward();
+            }
+            (mbuf.into_raw().as_ptr(), 0)
+        }
+        Verdict::Drop => (ptr::null_mut(), exports::EHOSTUNREACH),
+    };
+    // SAFETY: the caller's word.
+    unsafe { *packet = raw };
+    error
+}
+
+/// Serves an ioctl: 0 or an error number.
+///
+/// # Safety
+/// `data` are `len` bytes for this call alone; the caller is a thread of the process that makes the call.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pfr_ioctl(
+    cmd: c_ulong,
+    data: *mut c_void,
+    len: usize,
+    may_write: bool,
+    uid: u32,
+    pid: i32,
+) -> c_int {
+    let arg: &mut [u8] = match len {
+        0 => &mut [],
+        // SAFETY: the caller's word.
+        _ => unsafe { slice::from_raw_parts_mut(data.cast(), len) },
+    };
+    let memory = UserMemory::of_current();
+    let caller = Caller {
+        may_write,
+        uid,
+        pid,
+        memory: &memory,
+    };
+    errno(match cmd {
+        DIOCSTART | DIOCSTOP if may_write => start_or_stop(&caller, cmd, arg),
+        _ => module().pf.ioctl(&caller, cmd, arg),
+    })
+}
+
+/// DIOCSTART and DIOCSTOP: the packet hooks are there before pf is enabled, and go when it is not.
+fn start_or_stop(caller: &Caller<'_>, cmd: u64, arg: &mut [u8]) -> Result<(), Errno> {
+    let Module { pf, hooks } = module();
+    let mut attached = hooks.lock();
+    if cmd == DIOCSTART && !*attached {
+        // SAFETY: a thread may sleep here, and with the lock held nobody else changes the hooks.
+        if unsafe { exports::pfk_hooks_attach() } != 0 {
+            return Err(Errno::Enomem);
+        }
+        *attached = true;
+    }
+    let result = pf.ioctl(caller, cmd, arg);
+    if *attached && !pf.is_running() {
+        // SAFETY: as above.
+        unsafe { exports::pfk_hooks_detach() };
+        *attached = false;
+    }
+    result
+}
+
+/// One tick of the purge thread.
+#[unsafe(no_mangle)]
+extern "C" fn pfr_purge() {
+    module().pf.purge();
+}
+
+/// Makes an interface known: 0 or an error number.
+///
+/// # Safety
+/// `name` is a string.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pfr_attach_interface(ifindex: u16, name: *const c_char) -> c_int {
+    // SAFETY: the caller's word.
+    let name = unsafe { CStr::from_ptr(name) };
+    errno(
+        module()
+            .pf
+            .attach_interface(ifindex, name.to_bytes())
+            .map_err(Errno::from),
+    )
+}
+
+/// An interface has gone.
+#[unsafe(no_mangle)]
+extern "C" fn pfr_detach_interface(ifindex: u16) {
+    let pf = &module().pf;
+    if pf.detach_interface(ifindex).is_err() {
+        // Its name stays until another interface gets the index.
+        pf.kernel().log(
+            LogLevel::Error,
+            format_args!("interface {ifindex} has gone, and there is no memory to forget it"),
+        );
+    }
+}
+
+/// C and Rust mean the same functions: each pair has one type.
+const _: () = {
+    let _: [unsafe extern "C" fn() -> c_int; 2] = [pfr_load, exports::pfr_load];
+    let _: [unsafe extern "C" fn(); 2] = [pfr_unload, exports::pfr_unload];
+    let _: [unsafe extern "C" fn() -> bool; 2] = [pfr_is_running, exports::pfr_is_running];
+    let _: [unsafe extern "C" fn(*mut *mut exports::mbuf, u16, c_int) -> c_int; 2] = [pfr_hook, exports::pfr_hook];
+    let _: [unsafe extern "C" fn(c_ulong, *mut c_void, usize, bool, u32, i32) -> c_int; 2] =
+        [pfr_ioctl, exports::pfr_ioctl];
+    let _: [unsafe extern "C" fn(); 2] = [pfr_purge, exports::pfr_purge];
+    let _: [unsafe extern "C" fn(u16, *const c_char) -> c_int; 2] =
+        [pfr_attach_interface, exports::pfr_attach_interface];
+    let _: [unsafe extern "C" fn(u16); 2] = [pfr_detach_interface, exports::pfr_detach_interface];
+};
