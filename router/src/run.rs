@@ -105,10 +105,11 @@ impl<'scope> Threads<'scope, '_> {
     /// Lets all threads end, and says which one failed first.
     fn finish(self) -> Result<()> {
         self.stop.request();
-        self.started.into_iter().fold(Ok(()), |outcome, thread| {
-            let ended = thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")));
-            outcome.and(ended)
-        })
+        let mut outcome = Ok(());
+        for thread in self.started {
+            outcome = outcome.and(thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))));
+        }
+        outcome
     }
 }
 

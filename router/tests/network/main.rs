@@ -1,0 +1,9 @@
+//! pf-router between real Linux network stacks.
+//!
+//! Each test has network namespaces of its own, without a name: they go when the test does, however it ends, and tests run side by
+//! side. They need root and /dev/net/tun, and fail in plain words where they cannot have them.
+
+mod control;
+mod forward;
+mod harness;
+mod life;
