@@ -8,7 +8,7 @@
 //! # Locking
 //! Changes come from the ioctl path and from interface events, both under the control mutex.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pf_abi::IfName;
 
@@ -29,6 +29,8 @@ pub struct Interface {
     pub name: IfName,
     /// Packets on it pass unseen: `set skip on`.
     pub skip: AtomicBool,
+    /// When its counters were cleared, in seconds since 1970; 0 if never.
+    pub cleared: AtomicU32,
     packets: Tally,
     bytes: Tally,
 }
@@ -38,6 +40,7 @@ impl Interface {
         Interface {
             name,
             skip: AtomicBool::new(false),
+            cleared: AtomicU32::new(0),
             packets: Default::default(),
             bytes: Default::default(),
         }
@@ -72,8 +75,9 @@ impl Interface {
         (read(&self.packets), read(&self.bytes))
     }
 
-    /// Sets the counters to zero.
-    pub fn clear_counters(&self) {
+    /// Sets the counters to zero. `now` is in seconds since 1970.
+    pub fn clear_counters(&self, now: u32) {
+        self.cleared.store(now, Ordering::Relaxed);
         for counter in self.packets.iter().chain(&self.bytes).flatten().flatten() {
             counter.store(0, Ordering::Relaxed);
         }

@@ -1,18 +1,220 @@
 //! The ioctls of /dev/pf.
+//!
+//! # Overview
+//! [`IOCTLS`] is the one table of all of them: what each needs, and who serves it. [`rules`] are the transactions over lists of
+//! rules, [`states`] dumps, restores and removes states, [`record`] is one state outside the kernel, [`options`] and
+//! [`interfaces`] are the rest.
+//!
+//! Nothing that comes in is trusted: an argument of the wrong size, a number out of range, a name without its NUL, a pointer that
+//! leads nowhere each end in an error, before anything is changed.
+//!
+//! # Life cycle
+//! [`Control`] lives as long as its [`Pf`]. What a transaction has gathered is in it until somebody commits it, rolls it back, or
+//! begins another.
+//!
+//! # Locking
+//! Calls that change rules, options or interfaces hold the control mutex, which may sleep, so such a call may be held up by its
+//! own caller's memory. Calls of readers hold nothing while they touch the caller's memory: who may only read cannot hold up
+//! who may write. No spin lock and no read section is ever held while memory of the caller is touched.
+
+mod interfaces;
+mod options;
+mod record;
+mod rules;
+mod states;
+
+use pf_abi::{CName, IfName, Limit, *};
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 use crate::Pf;
 use crate::kpi::{Caller, Errno};
 
 /// What the ioctl path keeps between calls.
-pub(crate) struct Control {}
+pub(crate) struct Control {
+    /// Lists of rules that are being loaded.
+    staging: rules::Staging,
+    /// The limits, by [`Limit`]. That of states is the state table's.
+    limits: [u32; Limit::COUNT],
+    /// The interface that DIOCGETSTATUS tells about, or nothing.
+    status_interface: IfName,
+    /// When pf was enabled or disabled, or its counters cleared, in seconds since 1970.
+    since: u32,
+}
 
 impl Control {
-    pub(crate) const fn new() -> Self {
-        Control {}
+    pub(crate) fn new() -> Self {
+        Control {
+            staging: rules::Staging::default(),
+            limits: core::array::from_fn(|at| Limit::ALL.get(at).map_or(0, |limit| limit.default_value())),
+            status_interface: IfName::EMPTY,
+            since: 0,
+        }
     }
 }
 
+/// What a caller must be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Have opened the device.
+    Read,
+    /// Have opened it for writing, and pass kauth(9).
+    Write,
+}
+
+/// One ioctl.
+struct Ioctl {
+    cmd: u64,
+    access: Access,
+    serve: fn(&Pf, &Caller<'_>, &mut [u8]) -> Result<(), Errno>,
+}
+
+type Serve = fn(&Pf, &Caller<'_>, &mut [u8]) -> Result<(), Errno>;
+
+const fn read(cmd: u64, serve: Serve) -> Ioctl {
+    let access = Access::Read;
+    Ioctl { cmd, access, serve }
+}
+
+const fn write(cmd: u64, serve: Serve) -> Ioctl {
+    let access = Access::Write;
+    Ioctl { cmd, access, serve }
+}
+
+/// Known, and not done here.
+const UNSUPPORTED: Serve = |_, _, _| Err(Errno::Eopnotsupp);
+/// What a kernel without ALTQ answers: pfctl(8) asks DIOCGETALTQS, hears this, and leaves queues alone.
+const WITHOUT_ALTQ: Serve = |_, _, _| Err(Errno::Enodev);
+/// There is nothing of the kind, so there is nothing to do.
+const NOTHING_TO_DO: Serve = |_, _, _| Ok(());
+/// There is nothing of the kind, so none has the number.
+const NONE_OF_THAT_NUMBER: Serve = |_, _, _| Err(Errno::Ebusy);
+/// There are no tables.
+const NO_TABLES: Serve = |_, _, arg| {
+    let arg: &mut IocTable = view(arg)?;
+    (arg.size, arg.ndel) = (0, 0);
+    Ok(())
+};
+
+/// Every ioctl.
+static IOCTLS: &[Ioctl] = &[
+    write(DIOCSTART, |pf, _, _| options::start(pf)),
+    write(DIOCSTOP, |pf, _, _| options::stop(pf)),
+    read(DIOCGETSTATUS, |pf, _, arg| options::status(pf, view(arg)?)),
+    write(DIOCCLRSTATUS, |pf, _, _| options::clear_status(pf)),
+    write(DIOCSETSTATUSIF, |pf, _, arg| {
+        options::set_status_interface(pf, view(arg)?)
+    }),
+    write(DIOCSETDEBUG, |pf, _, arg| options::set_debug(pf, view(arg)?)),
+    write(DIOCSETHOSTID, |pf, _, arg| options::set_host_id(pf, view(arg)?)),
+    write(DIOCSETTIMEOUT, |pf, _, arg| options::set_timeout(pf, view(arg)?)),
+    read(DIOCGETTIMEOUT, |pf, _, arg| options::timeout(pf, view(arg)?)),
+    write(DIOCSETLIMIT, |pf, _, arg| options::set_limit(pf, view(arg)?)),
+    read(DIOCGETLIMIT, |pf, _, arg| options::limit(pf, view(arg)?)),
+    write(DIOCSETLCK, |pf, _, arg| options::set_lock(pf, view(arg)?)),
+    read(DIOCGETLCK, |pf, _, arg| options::lock(pf, view(arg)?)),
+    // Interfaces.
+    read(DIOCIGETIFACES, |pf, caller, arg| {
+        interfaces::dump(pf, caller, view(arg)?)
+    }),
+    write(DIOCSETIFFLAG, |pf, _, arg| interfaces::set_flags(pf, view(arg)?)),
+    write(DIOCCLRIFFLAG, |pf, _, arg| interfaces::clear_flags(pf, view(arg)?)),
+    // Rules.
+    write(DIOCXBEGIN, |pf, caller, arg| rules::begin(pf, caller, view(arg)?)),
+    write(DIOCXCOMMIT, |pf, caller, arg| rules::commit(pf, caller, view(arg)?)),
+    write(DIOCXROLLBACK, |pf, caller, arg| {
+        rules::roll_back(pf, caller, view(arg)?)
+    }),
+    write(DIOCBEGINADDRS, |pf, _, arg| rules::begin_addresses(pf, view(arg)?)),
+    write(DIOCADDADDR, |pf, _, arg| rules::add_address(pf, view(arg)?)),
+    write(DIOCADDRULE, |pf, caller, arg| rules::add(pf, caller, view(arg)?)),
+    write(DIOCCHANGERULE, UNSUPPORTED),
+    write(DIOCCHANGEADDR, UNSUPPORTED),
+    write(DIOCCLRRULECTRS, |pf, _, _| rules::clear_counters(pf)),
+    read(DIOCGETRULES, |pf, _, arg| rules::count(pf, view(arg)?)),
+    // To clear the counters of the rule that it tells about, it asks for more.
+    read(DIOCGETRULE, |pf, caller, arg| rules::get(pf, caller, view(arg)?)),
+    read(DIOCGETADDRS, |pf, _, arg| rules::count_addresses(pf, view(arg)?)),
+    read(DIOCGETADDR, |pf, _, arg| rules::get_address(pf, view(arg)?)),
+    read(DIOCGETRULESETS, |_, _, arg| rules::count_anchors(view(arg)?)),
+    read(DIOCGETRULESET, |_, _, arg| rules::get_anchor(view(arg)?)),
+    // States.
+    read(DIOCGETSTATES, |pf, caller, arg| states::dump(pf, caller, view(arg)?)),
+    read(DIOCGETSTATE, |pf, caller, arg| states::get(pf, caller, view(arg)?)),
+    write(DIOCADDSTATES, |pf, caller, arg| states::add_all(pf, caller, view(arg)?)),
+    write(DIOCADDSTATE, |pf, caller, arg| states::add(pf, caller, view(arg)?)),
+    write(DIOCCLRSTATES, |pf, _, arg| states::clear(pf, view(arg)?)),
+    write(DIOCKILLSTATES, |pf, _, arg| states::kill(pf, view(arg)?)),
+    read(DIOCNATLOOK, |pf, _, arg| states::look_up(pf, view(arg)?)),
+    // Source nodes, of which there are none.
+    read(DIOCGETSRCNODES, |_, _, arg| {
+        view::<IocSrcNodes>(arg)?.len = 0;
+        Ok(())
+    }),
+    write(DIOCCLRSRCNODES, NOTHING_TO_DO),
+    write(DIOCKILLSRCNODES, |_, _, arg| {
+        view::<IocSrcNodeKill>(arg)?.af = 0;
+        Ok(())
+    }),
+    // Fingerprints: pfctl(8) hands over all it knows with each ruleset. No rule that asks for one can be loaded, so none is kept.
+    write(DIOCOSFPFLUSH, NOTHING_TO_DO),
+    write(DIOCOSFPADD, NOTHING_TO_DO),
+    read(DIOCOSFPGET, NONE_OF_THAT_NUMBER),
+    // Tables, of which there are none.
+    write(DIOCRCLRTABLES, NO_TABLES),
+    read(DIOCRGETTABLES, NO_TABLES),
+    read(DIOCRGETTSTATS, NO_TABLES),
+    write(DIOCRADDTABLES, UNSUPPORTED),
+    write(DIOCRDELTABLES, UNSUPPORTED),
+    write(DIOCRCLRTSTATS, UNSUPPORTED),
+    write(DIOCRCLRADDRS, UNSUPPORTED),
+    write(DIOCRADDADDRS, UNSUPPORTED),
+    write(DIOCRDELADDRS, UNSUPPORTED),
+    write(DIOCRSETADDRS, UNSUPPORTED),
+    read(DIOCRGETADDRS, UNSUPPORTED),
+    read(DIOCRGETASTATS, UNSUPPORTED),
+    write(DIOCRCLRASTATS, UNSUPPORTED),
+    read(DIOCRTSTADDRS, UNSUPPORTED),
+    write(DIOCRSETTFLAGS, UNSUPPORTED),
+    write(DIOCRINADEFINE, UNSUPPORTED),
+    // Queues.
+    write(DIOCSTARTALTQ, WITHOUT_ALTQ),
+    write(DIOCSTOPALTQ, WITHOUT_ALTQ),
+    write(DIOCADDALTQ, WITHOUT_ALTQ),
+    read(DIOCGETALTQS, WITHOUT_ALTQ),
+    read(DIOCGETALTQ, WITHOUT_ALTQ),
+    write(DIOCCHANGEALTQ, WITHOUT_ALTQ),
+    read(DIOCGETQSTATS, WITHOUT_ALTQ),
+];
+
 /// Serves one ioctl.
-pub(crate) fn serve(_pf: &Pf, _caller: &Caller<'_>, _cmd: u64, _arg: &mut [u8]) -> Result<(), Errno> {
-    Err(Errno::Enodev)
+///
+/// # Errors
+/// ENODEV for one that pf does not have, EACCES for one that changes something where the caller may not, EINVAL where the argument
+/// is not as long as it says; else what the ioctl itself answers.
+pub(crate) fn serve(pf: &Pf, caller: &Caller<'_>, cmd: u64, arg: &mut [u8]) -> Result<(), Errno> {
+    let ioctl = IOCTLS.iter().find(|ioctl| ioctl.cmd == cmd).ok_or(Errno::Enodev)?;
+    if ioctl.access == Access::Write && !caller.may_write {
+        return Err(Errno::Eacces);
+    }
+    if arg.len() != ioctl::size(cmd) {
+        return Err(Errno::Einval);
+    }
+    (ioctl.serve)(pf, caller, arg)
+}
+
+/// The argument as the struct that it is.
+fn view<T: FromBytes + IntoBytes + KnownLayout>(arg: &mut [u8]) -> Result<&mut T, Errno> {
+    T::mut_from_bytes(arg).map_err(|_| Errno::Einval)
+}
+
+/// A name from outside: one that ends in a NUL and is text. Behind the NUL it is all zeros then, so that it equals others of the
+/// same text.
+fn name<const N: usize>(from: &CName<N>) -> Result<CName<N>, Errno> {
+    from.as_str().and_then(CName::new).ok_or(Errno::Einval)
+}
+
+/// The address of element `at` of an array of `T` in the caller's memory.
+fn element<T>(array: UserPtr, at: usize) -> Result<u64, Errno> {
+    let offset = at.checked_mul(size_of::<T>()).ok_or(Errno::Efault)?;
+    array.0.checked_add(offset as u64).ok_or(Errno::Efault)
 }

@@ -14,6 +14,7 @@ mod ruleset;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pf_abi as abi;
+use zerocopy::IntoBytes;
 
 pub use matching::Subject;
 pub use ruleset::{Config, RuleList};
@@ -303,7 +304,8 @@ impl Rule {
 
     /// The rule as the ABI has it, with its counters as they are now.
     pub fn export(&self, to: &mut abi::Rule) {
-        to.clone_from(&self.source);
+        // Byte by byte: a clone would pass over the stack.
+        to.as_mut_bytes().copy_from_slice(self.source.as_bytes());
         to.evaluations = self.evaluations.load(Ordering::Relaxed);
         for at in 0..2 {
             to.packets[at] = self.counters.packets[at].load(Ordering::Relaxed);

@@ -84,6 +84,11 @@ impl StateTable {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// The identity that the next state gets.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.load(Ordering::Relaxed)
+    }
+
     /// The state with this key in `tree`. It may be unlinked meanwhile: its lock tells.
     #[inline]
     pub fn find<'a>(
@@ -217,6 +222,12 @@ impl StateTable {
     /// runs with a spin lock held, and removes nothing.
     pub fn walk(&self, from: u64, level: &SoftNet, visit: impl FnMut(&State) -> bool) -> Option<u64> {
         self.trees[0].walk(from, level, visit)
+    }
+
+    /// The same for at most one partition: an answer comes after a bounded time, though there be few states among many
+    /// partitions.
+    pub fn walk_partition(&self, from: u64, level: &SoftNet, mut visit: impl FnMut(&State) -> bool) -> Option<u64> {
+        self.trees[0].walk_partition(from, level, &mut visit).0
     }
 
     /// The same for the next few states only, where `visit` decides which of them are to be removed, having set

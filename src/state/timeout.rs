@@ -33,18 +33,20 @@ impl Timeouts {
         self.0[timeout as usize].swap(value, Ordering::Relaxed)
     }
 
+    /// How many seconds of silence a state of `rule` in the phase `timeout` survives as long as the table is not full: the rule's own
+    /// timeout or the global one.
+    pub fn unscaled(&self, timeout: Timeout, rule: Option<&Rule>) -> u32 {
+        own(rule, timeout).unwrap_or_else(|| self.get(timeout))
+    }
+
     /// How many seconds of silence a state of `rule` in the phase `timeout` survives, with `states` in the table: the
     /// rule's own timeout or the global one, scaled down linearly from `adaptive.start` states on, to nothing at
     /// `adaptive.end`. A rule with an adaptive start of its own counts its own states.
     pub fn lifetime(&self, timeout: Timeout, rule: Option<&Rule>, states: usize) -> u32 {
-        let own = |timeout: Timeout| {
-            rule.map(|rule| rule.timeouts[timeout as usize])
-                .filter(|value| *value != 0)
-        };
-        let full = own(timeout).unwrap_or_else(|| self.get(timeout));
-        let (start, end, states) = match (own(Timeout::AdaptiveStart), rule) {
+        let full = self.unscaled(timeout, rule);
+        let (start, end, states) = match (own(rule, Timeout::AdaptiveStart), rule) {
             (Some(start), Some(rule)) => {
-                let end = own(Timeout::AdaptiveEnd).unwrap_or(0);
+                let end = own(Some(rule), Timeout::AdaptiveEnd).unwrap_or(0);
                 (start, end, u64::from(rule.states.load(Ordering::Relaxed)))
             }
             _ => (
@@ -62,6 +64,12 @@ impl Timeouts {
             (u64::from(full) * (end - states) / (end - start)) as u32
         }
     }
+}
+
+/// The value that a rule sets itself.
+fn own(rule: Option<&Rule>, timeout: Timeout) -> Option<u32> {
+    rule.map(|rule| rule.timeouts[timeout as usize])
+        .filter(|value| *value != 0)
 }
 
 #[cfg(test)]

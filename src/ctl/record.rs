@@ -1,0 +1,287 @@
+//! One state outside the kernel: `struct pfsync_state`, as DIOCGETSTATES hands it out and DIOCADDSTATES takes it back.
+//!
+//! What is in a record and what is not: all that identifies the connection and all that its tracking needs. A rule is told by its
+//! number in what is loaded; a state whose rule is not loaded has none. The anchor, `route-to` and what scrub knows are not in
+//! use here. Whether packets of the state are logged, and may have IP options, is up to its rule.
+//!
+//! Times are relative, so that they mean the same on another clock: the age, and the seconds until the state expires if nothing
+//! comes, without the adaptive timeouts, which depend on how full a table is.
+//!
+//! # Locking
+//! Exporting takes the state's lock. Importing takes none before the table's own.
+
+use pf_abi::{
+    CName, NO_RULE, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSS_TIMESTAMP, PFUDPS_NSTATES, SyncHost,
+    SyncPeer, SyncState, TCP_NSTATES, TCPS_ESTABLISHED, TCPS_SYN_SENT, TCPS_TIME_WAIT, TcpState, Timeout, join_counter,
+    split_counter,
+};
+use zerocopy::transmute;
+
+use super::name;
+use crate::iface::Interfaces;
+use crate::kpi::{Direction, Errno, SoftNet};
+use crate::mem::KArc;
+use crate::rule::{Action, Config, Rule, RuleList};
+use crate::state::timeout::Timeouts;
+use crate::state::{Body, Host, Origin, Peer, State, StateKey};
+use crate::wire::tcp::Seq;
+use crate::wire::{Addr, Af, Proto};
+
+/// The largest shift of a window (RFC 7323, 2.3).
+const MAX_WSCALE: u8 = 14;
+/// The largest window there can be.
+const MAX_WINDOW: u32 = (u16::MAX as u32) << MAX_WSCALE;
+
+/// What records are read against.
+pub(super) struct Scene<'a> {
+    pub config: &'a Config,
+    pub interfaces: &'a Interfaces,
+    pub timeouts: &'a Timeouts,
+    /// Seconds of uptime.
+    pub now: u32,
+}
+
+/// The rules that may have translated a state whose first packet went this way.
+fn translations(config: &Config, direction: Direction) -> &RuleList {
+    match direction {
+        Direction::In => config.rdr(),
+        Direction::Out => config.nat(),
+    }
+}
+
+/// The number of a rule, if it is this very rule that has it now.
+fn number(list: &RuleList, rule: Option<&KArc<Rule>>) -> u32 {
+    rule.filter(|rule| list.rules().get(rule.nr as usize).is_some_and(|of| of.ptr_eq(rule)))
+        .map_or(NO_RULE, |rule| rule.nr)
+}
+
+impl Scene<'_> {
+    /// Fills in the record of a state. False, and the record as it was, for one that is being removed.
+    pub(super) fn export(&self, state: &State, level: &SoftNet, to: &mut SyncState) -> bool {
+        let rule = state.rule().map(|rule| &**rule);
+        let interface = self
+            .interfaces
+            .get(state.interface())
+            .map_or(CName::EMPTY, |it| it.name);
+        let key = state.key();
+        let (id, creator) = state.id();
+        let body = state.lock(level);
+        if body.unlinked {
+            return false;
+        }
+        let lifetime = self.timeouts.unscaled(body.timeout, rule);
+        *to = SyncState {
+            id: transmute!(id.to_be()),
+            ifname: interface,
+            lan: export_host(&key.lan),
+            gwy: export_host(&key.gwy),
+            ext: export_host(&key.ext),
+            src: export_peer(&body.src),
+            dst: export_peer(&body.dst),
+            rule: number(self.config.filter(), state.rule()),
+            anchor: NO_RULE,
+            nat_rule: number(translations(self.config, state.direction()), state.nat_rule()),
+            creation: self.now.wrapping_sub(state.creation()),
+            expire: lifetime.saturating_sub(body.idle(self.now)),
+            packets: body.packets.map(split_counter),
+            bytes: body.bytes.map(split_counter),
+            creatorid: creator,
+            af: key.af.into(),
+            proto: key.proto.0,
+            direction: state.direction() as u8,
+            log: rule.map_or(0, |rule| rule.log),
+            allow_opts: rule.is_some_and(|rule| rule.allow_opts).into(),
+            timeout: body.timeout.into(),
+            ..SyncState::default()
+        };
+        true
+    }
+}
+
+fn export_host(host: &Host) -> SyncHost {
+    SyncHost::new(host.addr.into(), host.port)
+}
+
+fn export_peer(peer: &Peer) -> SyncPeer {
+    let mut to = SyncPeer::default();
+    to.seqlo = peer.seqlo.0;
+    to.seqhi = peer.seqhi.0;
+    to.seqdiff = peer.seqdiff;
+    to.max_win = peer.max_win;
+    to.mss = peer.mss;
+    to.state = peer.state;
+    to.wscale = peer.wscale;
+    to
+}
+
+/// A record that makes sense.
+pub(super) struct Candidate<'a> {
+    record: &'a SyncState,
+    /// The interface that it names.
+    pub interface: pf_abi::IfName,
+    key: StateKey,
+    direction: Direction,
+    timeout: Timeout,
+    src: Peer,
+    dst: Peer,
+}
+
+impl<'a> Candidate<'a> {
+    /// Judges a record on its own.
+    ///
+    /// # Errors
+    /// EINVAL for what makes no sense: a family, a direction, a protocol, an address or a port that cannot be, an interface's name
+    /// without an end, a timeout or a peer's state that is not of the protocol, sequence numbers further apart than any window.
+    /// EOPNOTSUPP for what makes sense and is not done here: a connection that the SYN proxy has in hand, timestamps that
+    /// are modulated.
+    pub(super) fn new(record: &'a SyncState) -> Result<Self, Errno> {
+        let af = Af::try_from(record.af).map_err(|_| Errno::Einval)?;
+        let proto = Proto(record.proto);
+        let direction = match pf_abi::Direction::try_from(record.direction) {
+            Ok(pf_abi::Direction::In) => Direction::In,
+            Ok(pf_abi::Direction::Out) => Direction::Out,
+            Ok(pf_abi::Direction::InOut) | Err(_) => return Err(Errno::Einval),
+        };
+        let interface = name(&record.ifname)?;
+        let timeout = Timeout::try_from(record.timeout).map_err(|_| Errno::Einval)?;
+        let key = StateKey {
+            ext: host(&record.ext, af)?,
+            lan: host(&record.lan, af)?,
+            gwy: host(&record.gwy, af)?,
+            af,
+            proto,
+        };
+        if interface.is_empty() || !is_sound(&key) || !is_of(timeout, proto) {
+            return Err(Errno::Einval);
+        }
+        let (mut src, mut dst) = (peer(&record.src, proto)?, peer(&record.dst, proto)?);
+        // Both ends may have moved on since the record was made.
+        let stale = proto == Proto::TCP && src.state.min(dst.state) >= TCPS_ESTABLISHED;
+        (src.stale, dst.stale) = (stale, stale);
+        Ok(Candidate {
+            record,
+            interface,
+            key,
+            direction,
+            timeout,
+            src,
+            dst,
+        })
+    }
+
+    /// The state, as the scene has it. `host_id` makes it if nobody did.
+    ///
+    /// A rule's number that no rule has now, or that is not that of a rule which makes such states, stands for none: what was
+    /// loaded when the record was made is not loaded now.
+    pub(super) fn state(&self, scene: &Scene<'_>, interface: u16, host_id: u32) -> (Origin, Body) {
+        let record = self.record;
+        let find = |list: &RuleList, nr: u32| list.rules().get(nr as usize).cloned();
+        let rule = find(scene.config.filter(), record.rule).filter(|rule| rule.keep_state);
+        let nat_rule = find(translations(scene.config, self.direction), record.nat_rule)
+            .filter(|rule| rule.action == Action::Translate);
+        // Silence beyond the half of the clock's circle would look like a time to come.
+        let lifetime = scene.timeouts.unscaled(self.timeout, rule.as_deref());
+        let idle = lifetime.min(i32::MAX as u32).saturating_sub(record.expire);
+        let id: u64 = transmute!(record.id);
+        let body = Body {
+            unlinked: false,
+            timeout: self.timeout,
+            expire: scene.now.wrapping_sub(idle),
+            src: self.src,
+            dst: self.dst,
+            packets: record.packets.map(join_counter),
+            bytes: record.bytes.map(join_counter),
+        };
+        let origin = Origin {
+            key: self.key,
+            direction: self.direction,
+            interface,
+            rule,
+            nat_rule,
+            id: u64::from_be(id),
+            creator: if id == 0 { host_id } else { record.creatorid },
+            creation: scene.now.wrapping_sub(record.creation),
+        };
+        (origin, body)
+    }
+}
+
+/// An address and a port. EINVAL where an IPv4 address has more than four bytes.
+fn host(from: &SyncHost, af: Af) -> Result<Host, Errno> {
+    let addr = Addr::from(from.addr);
+    if addr != addr.of_family(af) {
+        return Err(Errno::Einval);
+    }
+    Ok(Host {
+        addr,
+        port: from.port.get(),
+    })
+}
+
+/// Whether a connection can have this key.
+fn is_sound(key: &StateKey) -> bool {
+    let hosts = [key.lan, key.gwy, key.ext];
+    match (key.proto, key.af) {
+        (Proto(0), _) | (Proto::ICMP, Af::Inet6) | (Proto::ICMPV6, Af::Inet) => false,
+        (Proto::TCP, _) => hosts.iter().all(|host| host.port != 0 && !host.addr.is_zero()),
+        // Who asks for an address may have none yet. A port of 0 is legal with UDP.
+        (Proto::UDP, _) => !(key.lan.addr.is_zero() && key.ext.addr.is_zero()),
+        (Proto::ICMP | Proto::ICMPV6, _) => key.ext.port == 0 && !(key.lan.addr.is_zero() && key.ext.addr.is_zero()),
+        _ => hosts.iter().all(|host| host.port == 0) && !(key.lan.addr.is_zero() && key.ext.addr.is_zero()),
+    }
+}
+
+/// Whether states of this protocol have this timeout.
+fn is_of(timeout: Timeout, proto: Proto) -> bool {
+    use Timeout::*;
+    let range = match proto {
+        Proto::TCP => TcpFirst..=TcpClosed,
+        Proto::UDP => UdpFirst..=UdpMultiple,
+        Proto::ICMP | Proto::ICMPV6 => IcmpFirst..=IcmpError,
+        _ => OtherFirst..=OtherMultiple,
+    };
+    range.contains(&timeout)
+}
+
+/// One end.
+fn peer(from: &SyncPeer, proto: Proto) -> Result<Peer, Errno> {
+    let states = match proto {
+        Proto::TCP => TCP_NSTATES,
+        Proto::UDP => PFUDPS_NSTATES,
+        _ => PFOTHERS_NSTATES,
+    };
+    if from.state >= states {
+        let is_proxied = proto == Proto::TCP && TcpState::try_from(from.state).is_ok();
+        return Err(if is_proxied { Errno::Eopnotsupp } else { Errno::Einval });
+    }
+    if from.scrub.scrub_flag != 0 && from.scrub.flags & PFSS_TIMESTAMP != 0 {
+        return Err(Errno::Eopnotsupp);
+    }
+    if proto != Proto::TCP {
+        return Ok(Peer {
+            state: from.state,
+            ..Peer::default()
+        });
+    }
+    let peer = Peer {
+        seqlo: Seq(from.seqlo),
+        seqhi: Seq(from.seqhi),
+        seqdiff: from.seqdiff,
+        max_win: from.max_win,
+        mss: from.mss,
+        state: from.state,
+        wscale: from.wscale,
+        stale: false,
+    };
+    let shift = peer.wscale & PF_WSCALE_MASK;
+    let scales = peer.wscale & PF_WSCALE_FLAG != 0;
+    if peer.wscale & !(PF_WSCALE_FLAG | PF_WSCALE_MASK) != 0 || shift > MAX_WSCALE || (shift != 0 && !scales) {
+        return Err(Errno::Einval);
+    }
+    // Of an end that has not sent anything, only what the other end told is known.
+    let has_sent = (TCPS_SYN_SENT..TCPS_TIME_WAIT).contains(&peer.state);
+    if has_sent && peer.seqhi.distance(peer.seqlo).unsigned_abs() > MAX_WINDOW {
+        return Err(Errno::Einval);
+    }
+    Ok(peer)
+}

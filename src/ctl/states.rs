@@ -1,0 +1,345 @@
+//! Ioctls over states: dump, restore, remove, look up.
+//!
+//! # Overview
+//! Each goes through the table a few states at a time, in the table's own order, and lets packets come between. So a dump of a
+//! table that is not locked has every state that was there all the while once; of those that came or went meanwhile it may have
+//! some.
+//!
+//! # Locking
+//! None but the table's own, under which records are made. The caller's memory is touched with none held. A name of an
+//! interface that is new gets its number under the control mutex.
+
+use core::mem::replace;
+use core::sync::atomic::Ordering;
+
+use pf_abi::{AF_UNSPEC, Be16, IfName, IocNatlook, IocState, IocStateKill, IocStates, SyncState};
+use zerocopy::{IntoBytes, transmute};
+
+use super::record::{Candidate, Scene};
+use super::{element, interfaces, name};
+use crate::Pf;
+use crate::kpi::{Caller, Direction, Errno, ReadSection, SoftNet};
+use crate::mem::KVec;
+use crate::rule::Endpoint;
+use crate::state::{Host, InsertError, State, Tree, TreeKey};
+use crate::wire::{Addr, Af, Proto};
+
+/// Bytes of a record.
+const RECORD: usize = size_of::<SyncState>();
+/// Records that are made, and partitions that are looked into, before a packet may come between.
+const BATCH: usize = 64;
+
+/// Bytes of so many records, as far as an `int` can say.
+fn bytes(records: usize) -> i32 {
+    const MOST: i32 = i32::MAX - i32::MAX % RECORD as i32;
+    records
+        .checked_mul(RECORD)
+        .and_then(|bytes| i32::try_from(bytes).ok())
+        .unwrap_or(MOST)
+}
+
+fn scene<'a>(pf: &'a Pf, section: &'a ReadSection<'_>) -> Scene<'a> {
+    Scene {
+        config: pf.config.read(section),
+        interfaces: pf.interfaces.read(section),
+        timeouts: &pf.timeouts,
+        now: pf.kernel.uptime(),
+    }
+}
+
+/// DIOCGETSTATES.
+pub(super) fn dump(pf: &Pf, caller: &Caller<'_>, arg: &mut IocStates) -> Result<(), Errno> {
+    let len = usize::try_from(arg.len).map_err(|_| Errno::Einval)?;
+    if len == 0 {
+        arg.len = bytes(pf.states.len());
+        return Ok(());
+    }
+    let room = len / RECORD;
+    let mut records = KVec::filled(SyncState::default(), room.min(BATCH))?;
+    let mut done = 0;
+    let mut from = Some(0);
+    while let Some(start) = from
+        && done < room
+    {
+        let wanted = records.len().min(room - done);
+        let (batch, _) = records.split_at_mut(wanted);
+        let (made, next) = export(pf, start, batch);
+        let (made, _) = batch.split_at(made);
+        if !made.is_empty() {
+            caller
+                .memory
+                .copyout(made.as_bytes(), element::<SyncState>(arg.buf, done)?)?;
+        }
+        done += made.len();
+        from = next;
+    }
+    arg.len = bytes(done);
+    Ok(())
+}
+
+/// Fills in records of states from `from` on. The answer is how many, and where to go on; nothing if that was all.
+fn export(pf: &Pf, from: u64, records: &mut [SyncState]) -> (usize, Option<u64>) {
+    let level = SoftNet::raise();
+    let section = pf.read(&level);
+    let scene = scene(pf, &section);
+    let mut made = 0;
+    let mut from = from;
+    for _ in 0..BATCH {
+        let mut full = false;
+        let next = pf.states.walk_partition(from, &level, |state| {
+            let Some(record) = records.get_mut(made) else {
+                full = true;
+                return false;
+            };
+            made += usize::from(scene.export(state, &level, record));
+            true
+        });
+        match next {
+            None => return (made, None),
+            Some(next) => from = next,
+        }
+        if full {
+            break;
+        }
+    }
+    (made, Some(from))
+}
+
+/// DIOCGETSTATE. ENOENT where there is no state of this identity.
+pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocState) -> Result<(), Errno> {
+    let mut record = SyncState::default();
+    caller.memory.copyin(arg.state.0, record.as_mut_bytes())?;
+    let id: u64 = transmute!(record.id);
+    let id = (u64::from_be(id), record.creatorid);
+    let mut from = Some(0);
+    let mut found = false;
+    while let Some(start) = from
+        && !found
+    {
+        let level = SoftNet::raise();
+        let section = pf.read(&level);
+        let scene = scene(pf, &section);
+        from = (0..BATCH).try_fold(start, |from, _| {
+            if found {
+                return Some(from);
+            }
+            pf.states.walk_partition(from, &level, |state| {
+                found = state.id() == id && scene.export(state, &level, &mut record);
+                !found
+            })
+        });
+    }
+    if !found {
+        return Err(Errno::Enoent);
+    }
+    caller.memory.copyout(record.as_bytes(), arg.state.0)
+}
+
+/// DIOCADDSTATE. See [`Candidate::new`] for what is EINVAL and EOPNOTSUPP.
+pub(super) fn add(pf: &Pf, caller: &Caller<'_>, arg: &mut IocState) -> Result<(), Errno> {
+    let mut record = SyncState::default();
+    caller.memory.copyin(arg.state.0, record.as_mut_bytes())?;
+    insert(pf, &record)
+}
+
+/// DIOCADDSTATES: adds up to the first that must be refused, or cannot be read, and succeeds, unless not even the first can be
+/// read.
+///
+/// # Errors
+/// EINVAL for a length that is not one of whole records, EFAULT, ENOMEM; nothing is added then.
+pub(super) fn add_all(pf: &Pf, caller: &Caller<'_>, arg: &mut IocStates) -> Result<(), Errno> {
+    let len = usize::try_from(arg.len).map_err(|_| Errno::Einval)?;
+    if len % RECORD != 0 {
+        return Err(Errno::Einval);
+    }
+    let count = len / RECORD;
+    let mut records = KVec::filled(SyncState::default(), count.min(BATCH))?;
+    let mut done = 0;
+    while done < count {
+        let wanted = records.len().min(count - done);
+        let (batch, _) = records.split_at_mut(wanted);
+        let read =
+            element::<SyncState>(arg.buf, done).and_then(|from| caller.memory.copyin(from, batch.as_mut_bytes()));
+        match read {
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => break,
+            Ok(()) => (),
+        }
+        let added = batch.iter().take_while(|record| insert(pf, record).is_ok()).count();
+        done += added;
+        if added < wanted {
+            break;
+        }
+    }
+    arg.len = bytes(done);
+    Ok(())
+}
+
+/// Puts a state into the table.
+fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
+    let candidate = Candidate::new(record)?;
+    let interface = interface_of(pf, &candidate)?;
+    let level = SoftNet::raise();
+    let section = pf.read(&level);
+    let host_id = pf.host_id.load(Ordering::Relaxed);
+    let (origin, body) = candidate.state(&scene(pf, &section), interface, host_id);
+    pf.states
+        .insert(origin, body, &level, &section)
+        .map_err(|refusal| match refusal {
+            InsertError::Exists => Errno::Eexist,
+            InsertError::Limit => Errno::Enospc,
+            InsertError::NoMemory => Errno::Enomem,
+        })?;
+    pf.stats.count_insert();
+    Ok(())
+}
+
+/// The number of a record's interface.
+fn interface_of(pf: &Pf, candidate: &Candidate<'_>) -> Result<u16, Errno> {
+    match known_interface(pf, &candidate.interface) {
+        Some(number) => Ok(number),
+        None => interfaces::number(pf, &mut pf.control.lock(), candidate.interface),
+    }
+}
+
+fn known_interface(pf: &Pf, name: &IfName) -> Option<u16> {
+    let level = SoftNet::raise();
+    let section = pf.read(&level);
+    pf.interfaces.read(&section).find(name)
+}
+
+/// Which interfaces' states a call is about.
+#[derive(Clone, Copy)]
+enum Binding {
+    Any,
+    To(u16),
+}
+
+impl Binding {
+    /// By the name that a caller gives, empty for all. Nothing where no state can be on that interface.
+    fn new(pf: &Pf, ifname: &IfName) -> Result<Option<Self>, Errno> {
+        let ifname = name(ifname)?;
+        if ifname.is_empty() {
+            return Ok(Some(Binding::Any));
+        }
+        Ok(known_interface(pf, &ifname).map(Binding::To))
+    }
+
+    fn matches(self, state: &State) -> bool {
+        match self {
+            Binding::Any => true,
+            Binding::To(number) => state.interface() == number,
+        }
+    }
+}
+
+/// DIOCCLRSTATES.
+pub(super) fn clear(pf: &Pf, arg: &mut IocStateKill) -> Result<(), Errno> {
+    let killed = match Binding::new(pf, &arg.ifname)? {
+        Some(binding) => remove(pf, |state| binding.matches(state)),
+        None => 0,
+    };
+    arg.af = as_byte(killed);
+    Ok(())
+}
+
+/// How many, where a byte has to say it. (NetBSD's own pf says how many modulo 256.)
+fn as_byte(count: u64) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
+}
+
+/// DIOCKILLSTATES: removes states by their first packet's source and destination, before translation on the inside and after it on
+/// the outside.
+///
+/// # Errors
+/// EINVAL for a family, a protocol or a port's operator that there is not, and for an address without a family; EOPNOTSUPP for
+/// what is not an address and a mask.
+pub(super) fn kill(pf: &Pf, arg: &mut IocStateKill) -> Result<(), Errno> {
+    let af = match arg.af {
+        AF_UNSPEC => None,
+        af => Some(Af::try_from(af).map_err(|_| Errno::Einval)?),
+    };
+    let proto = match u8::try_from(arg.proto).map_err(|_| Errno::Einval)? {
+        0 => None,
+        proto => Some(Proto(proto)),
+    };
+    let (src, dst) = (Endpoint::new(&arg.src, af)?, Endpoint::new(&arg.dst, af)?);
+    let matches_end = |end: &Endpoint, host: Host| end.matches_addr(&host.addr) && end.matches_port(host.port);
+    let killed = match Binding::new(pf, &arg.ifname)? {
+        None => 0,
+        Some(binding) => remove(pf, |state| {
+            let key = state.key();
+            let (from, to) = match state.direction() {
+                Direction::Out => (key.lan, key.ext),
+                Direction::In => (key.ext, key.lan),
+            };
+            binding.matches(state)
+                && af.is_none_or(|af| af == key.af)
+                && proto.is_none_or(|proto| proto == key.proto)
+                && matches_end(&src, from)
+                && matches_end(&dst, to)
+        }),
+    };
+    arg.af = as_byte(killed);
+    Ok(())
+}
+
+/// Removes the states that match, and frees them. The answer is how many.
+fn remove(pf: &Pf, matches: impl Fn(&State) -> bool) -> u64 {
+    let mut removed = 0;
+    let mut from = Some(0);
+    while let Some(start) = from {
+        let level = SoftNet::raise();
+        let section = pf.read(&level);
+        from = (0..BATCH).try_fold(start, |from, _| {
+            let (_, next) = pf.states.sweep(from, &level, &section, |state| {
+                let ours = matches(state) && !replace(&mut state.lock(&level).unlinked, true);
+                removed += u64::from(ours);
+                ours
+            });
+            next
+        });
+    }
+    pf.stats.count_removals(removed);
+    pf.states.reap(&pf.passive);
+    removed
+}
+
+/// DIOCNATLOOK: what became of a connection's addresses. The connection is the one that an answer to the packet that is
+/// described would belong to.
+///
+/// # Errors
+/// EINVAL where the family, the direction or the protocol is missing, or an address or a port; ENOENT.
+pub(super) fn look_up(pf: &Pf, arg: &mut IocNatlook) -> Result<(), Errno> {
+    let af = Af::try_from(arg.af).map_err(|_| Errno::Einval)?;
+    let proto = Proto(arg.proto);
+    let host = |addr: pf_abi::Addr, port: Be16| Host {
+        addr: Addr::from(addr).of_family(af),
+        port: port.get(),
+    };
+    let (src, dst) = (host(arg.saddr, arg.sport), host(arg.daddr, arg.dport));
+    let has_ports = matches!(proto, Proto::TCP | Proto::UDP);
+    let is_whole = |host: &Host| !host.addr.is_zero() && (!has_ports || host.port != 0);
+    if proto == Proto(0) || ![src, dst].iter().all(is_whole) {
+        return Err(Errno::Einval);
+    }
+    let (tree, near, far) = match pf_abi::Direction::try_from(arg.direction) {
+        Ok(pf_abi::Direction::In) => (Tree::ExtGwy, src, dst),
+        Ok(pf_abi::Direction::Out) => (Tree::LanExt, dst, src),
+        Ok(pf_abi::Direction::InOut) | Err(_) => return Err(Errno::Einval),
+    };
+    let level = SoftNet::raise();
+    let section = pf.read(&level);
+    let key = TreeKey { near, far, af, proto };
+    let state = pf.states.find(tree, &key, &level, &section).ok_or(Errno::Enoent)?;
+    if state.lock(&level).unlinked {
+        return Err(Errno::Enoent);
+    }
+    let (src, dst) = match tree {
+        Tree::ExtGwy => (state.key().lan, dst),
+        Tree::LanExt => (src, state.key().gwy),
+    };
+    (arg.rsaddr, arg.rsport) = (src.addr.into(), Be16::new(src.port));
+    (arg.rdaddr, arg.rdport) = (dst.addr.into(), Be16::new(dst.port));
+    Ok(())
+}

@@ -1,0 +1,396 @@
+//! A packet filter on the host back end, and callers of its ioctls, whose memory is made up and whose pointers may lie.
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use pf::Pf;
+use pf::kpi::host::AddressSpace;
+use pf::kpi::{Caller, Errno, Kernel, UserMemory};
+use pf::mem::KBox;
+use pf_abi::*;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// What a caller has in memory: pieces at made-up addresses, with nothing between them.
+#[derive(Clone, Default)]
+pub(crate) struct Memory(Arc<Mutex<BTreeMap<u64, Vec<u8>>>>);
+
+impl Memory {
+    fn pieces(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
+        self.0.lock().unwrap()
+    }
+
+    /// Puts bytes somewhere, and says where. The next piece is far enough away that running over the end of one is seen.
+    pub(crate) fn put(&self, bytes: &[u8]) -> UserPtr {
+        let mut pieces = self.pieces();
+        let next = pieces
+            .last_key_value()
+            .map_or(0x1000, |(at, piece)| at + piece.len() as u64);
+        let at = (next + 0x1_0000) & !0xfff;
+        pieces.insert(at, bytes.to_vec());
+        UserPtr(at)
+    }
+
+    /// The bytes that were put there.
+    pub(crate) fn get(&self, at: UserPtr) -> Vec<u8> {
+        self.pieces()[&at.0].clone()
+    }
+
+    /// Takes a piece away.
+    pub(crate) fn take(&self, at: UserPtr) -> Vec<u8> {
+        self.pieces().remove(&at.0).unwrap()
+    }
+
+    fn with<R>(&self, at: u64, len: usize, act: impl FnOnce(&mut [u8]) -> R) -> Result<R, Errno> {
+        let mut pieces = self.pieces();
+        let (start, piece) = pieces.range_mut(..=at).next_back().ok_or(Errno::Efault)?;
+        let start = usize::try_from(at - start).map_err(|_| Errno::Efault)?;
+        let end = start.checked_add(len).ok_or(Errno::Efault)?;
+        Ok(act(piece.get_mut(start..end).ok_or(Errno::Efault)?))
+    }
+}
+
+impl AddressSpace for Memory {
+    fn copyin(&self, from: u64, to: &mut [u8]) -> Result<(), Errno> {
+        self.with(from, to.len(), |bytes| to.copy_from_slice(bytes))
+    }
+
+    fn copyout(&self, from: &[u8], to: u64) -> Result<(), Errno> {
+        self.with(to, from.len(), |bytes| bytes.copy_from_slice(from))
+    }
+}
+
+/// A packet filter and somebody to talk to it.
+pub(crate) struct Machine {
+    pub(crate) pf: KBox<Pf>,
+    pub(crate) memory: Memory,
+    user: UserMemory,
+}
+
+impl Machine {
+    /// One with the interfaces em0 (index 1), em1 (2) and lo0 (3), and room for a million states.
+    pub(crate) fn new() -> Self {
+        let machine = Self::of(Kernel::seeded(1));
+        machine.set_limit(Limit::States, 1_000_000);
+        machine
+    }
+
+    pub(crate) fn of(kernel: Kernel) -> Self {
+        let pf = Pf::new(kernel).unwrap();
+        for (index, name) in [(1, "em0"), (2, "em1"), (3, "lo0")] {
+            pf.attach_interface(index, name.as_bytes()).unwrap();
+        }
+        let memory = Memory::default();
+        let user = UserMemory::new(memory.clone());
+        Machine { pf, memory, user }
+    }
+
+    /// Makes an ioctl with the device open for writing.
+    pub(crate) fn ioctl<T: FromBytes + IntoBytes + Immutable>(&self, cmd: u64, arg: &mut T) -> Result<(), Errno> {
+        self.call(true, cmd, arg)
+    }
+
+    /// Makes an ioctl with the device open for reading.
+    pub(crate) fn read_ioctl<T: FromBytes + IntoBytes + Immutable>(&self, cmd: u64, arg: &mut T) -> Result<(), Errno> {
+        self.call(false, cmd, arg)
+    }
+
+    /// Makes an ioctl without an argument.
+    pub(crate) fn command(&self, cmd: u64) -> Result<(), Errno> {
+        self.call_bytes(true, cmd, &mut [])
+    }
+
+    fn call<T: FromBytes + IntoBytes + Immutable>(&self, may_write: bool, cmd: u64, arg: &mut T) -> Result<(), Errno> {
+        assert_eq!(ioctl::size(cmd), size_of::<T>());
+        // As ioctl(2) does: the argument is copied in, and out again only where the call succeeded.
+        let mut words = vec![0u64; size_of::<T>().div_ceil(8)];
+        let bytes = &mut words.as_mut_bytes()[..size_of::<T>()];
+        bytes.copy_from_slice(arg.as_bytes());
+        self.call_bytes(may_write, cmd, bytes)?;
+        *arg = T::read_from_bytes(bytes).unwrap();
+        Ok(())
+    }
+
+    pub(crate) fn call_bytes(&self, may_write: bool, cmd: u64, arg: &mut [u8]) -> Result<(), Errno> {
+        let caller = Caller {
+            may_write,
+            uid: 42,
+            pid: 4711,
+            memory: &self.user,
+        };
+        self.pf.ioctl(&caller, cmd, arg)
+    }
+
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.pf.kernel().advance(Duration::from_secs(seconds));
+    }
+
+    pub(crate) fn set_limit(&self, limit: Limit, value: u32) {
+        let mut arg = IocLimit {
+            index: limit as i32,
+            limit: value,
+        };
+        self.ioctl(DIOCSETLIMIT, &mut arg).unwrap();
+    }
+
+    pub(crate) fn set_timeout(&self, timeout: Timeout, seconds: i32) {
+        let mut arg = IocTm {
+            timeout: timeout as i32,
+            seconds,
+        };
+        self.ioctl(DIOCSETTIMEOUT, &mut arg).unwrap();
+    }
+
+    pub(crate) fn set_lock(&self, lock: bool) {
+        self.ioctl(DIOCSETLCK, &mut u32::from(lock)).unwrap();
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let mut status = Status::default();
+        self.read_ioctl(DIOCGETSTATUS, &mut status).unwrap();
+        status
+    }
+
+    /// Runs the purge over the whole table.
+    pub(crate) fn purge(&self) {
+        self.set_timeout(Timeout::Interval, 1);
+        for _ in 0..3 {
+            self.pf.purge();
+        }
+    }
+}
+
+// Transactions.
+
+/// A transaction: its lists and their tickets.
+pub(crate) struct Transaction(Vec<IocTransE>);
+
+impl Transaction {
+    /// Over some lists of the main ruleset.
+    pub(crate) fn new(kinds: &[RulesetKind]) -> Self {
+        let element = |kind: &RulesetKind| IocTransE {
+            rs_num: *kind as i32,
+            ..IocTransE::default()
+        };
+        Transaction(kinds.iter().map(element).collect())
+    }
+
+    pub(crate) fn ticket(&self, kind: RulesetKind) -> u32 {
+        self.0.iter().find(|it| it.rs_num == kind as i32).unwrap().ticket
+    }
+
+    pub(crate) fn elements(&mut self) -> &mut Vec<IocTransE> {
+        &mut self.0
+    }
+
+    /// DIOCXBEGIN, DIOCXCOMMIT or DIOCXROLLBACK.
+    pub(crate) fn call(&mut self, machine: &Machine, cmd: u64) -> Result<(), Errno> {
+        let array = machine.memory.put(self.0.as_bytes());
+        let mut arg = IocTrans {
+            size: self.0.len() as i32,
+            esize: size_of::<IocTransE>() as i32,
+            array,
+        };
+        let result = machine.ioctl(cmd, &mut arg);
+        let bytes = machine.memory.take(array);
+        for (element, bytes) in self.0.iter_mut().zip(bytes.chunks(size_of::<IocTransE>())) {
+            *element = IocTransE::read_from_bytes(bytes).unwrap();
+        }
+        result
+    }
+}
+
+impl Machine {
+    pub(crate) fn begin(&self, kinds: &[RulesetKind]) -> Transaction {
+        let mut transaction = Transaction::new(kinds);
+        transaction.call(self, DIOCXBEGIN).unwrap();
+        transaction
+    }
+
+    /// Fills the pool's buffer; the answer is its ticket.
+    pub(crate) fn pool(&self, addresses: &[PoolAddr]) -> Result<u32, Errno> {
+        let mut arg = IocPoolAddr::default();
+        self.ioctl(DIOCBEGINADDRS, &mut arg)?;
+        for address in addresses {
+            arg.addr = *address;
+            arg.af = AF_INET;
+            self.ioctl(DIOCADDADDR, &mut arg)?;
+        }
+        Ok(arg.ticket)
+    }
+
+    pub(crate) fn add_rule(&self, ticket: u32, rule: &Rule, pool: &[PoolAddr]) -> Result<(), Errno> {
+        let pool_ticket = self.pool(pool)?;
+        let mut arg = IocRule {
+            ticket,
+            pool_ticket,
+            rule: rule.clone(),
+            ..IocRule::default()
+        };
+        self.ioctl(DIOCADDRULE, &mut arg)
+    }
+
+    /// Loads rules of one kind, as one transaction.
+    pub(crate) fn load(&self, kind: RulesetKind, rules: &[(Rule, Vec<PoolAddr>)]) -> Result<(), Errno> {
+        let mut transaction = Transaction::new(&[kind]);
+        transaction.call(self, DIOCXBEGIN)?;
+        for (rule, pool) in rules {
+            self.add_rule(transaction.ticket(kind), rule, pool)?;
+        }
+        transaction.call(self, DIOCXCOMMIT)
+    }
+
+    /// The rules that are loaded, as a reader sees them.
+    pub(crate) fn rules(&self, action: Action) -> Vec<Rule> {
+        let mut arg = IocRule::default();
+        arg.rule.action = action.into();
+        self.read_ioctl(DIOCGETRULES, &mut arg).unwrap();
+        let ticket = arg.ticket;
+        (0..arg.nr)
+            .map(|nr| {
+                let mut arg = IocRule {
+                    nr,
+                    ticket,
+                    ..IocRule::default()
+                };
+                arg.rule.action = action.into();
+                self.read_ioctl(DIOCGETRULE, &mut arg).unwrap();
+                arg.rule
+            })
+            .collect()
+    }
+
+    /// Their labels, which is how tests tell them apart.
+    pub(crate) fn labels(&self, action: Action) -> Vec<String> {
+        let label = |rule: Rule| rule.label.as_str().unwrap().to_owned();
+        self.rules(action).into_iter().map(label).collect()
+    }
+}
+
+/// `pass ... keep state label LABEL`
+pub(crate) fn pass(label: &str) -> Rule {
+    let mut rule = Rule::default();
+    rule.action = Action::Pass.into();
+    rule.keep_state = PF_STATE_NORMAL;
+    rule.label = CName::new(label).unwrap();
+    rule
+}
+
+/// `nat ... inet -> ADDR label LABEL` or `rdr`, and its pool.
+pub(crate) fn translate(action: Action, label: &str, to: [u8; 4]) -> (Rule, Vec<PoolAddr>) {
+    let mut rule = pass(label);
+    rule.keep_state = 0;
+    rule.action = action.into();
+    rule.af = AF_INET;
+    let address = PoolAddr {
+        addr: AddrWrap::masked(addr(IpAddr::from(to)), addr(IpAddr::from([255; 4]))),
+        ..PoolAddr::default()
+    };
+    (rule, vec![address])
+}
+
+/// Filter rules with these labels.
+pub(crate) fn passes(labels: &[&str]) -> Vec<(Rule, Vec<PoolAddr>)> {
+    labels.iter().map(|label| (pass(label), vec![])).collect()
+}
+
+pub(crate) fn addr(ip: IpAddr) -> Addr {
+    ip.into()
+}
+
+// States.
+
+/// An established TCP connection through NAT, number `n` of many. Nobody made it: the table gives it its identity.
+pub(crate) fn connection(n: u32) -> SyncState {
+    let [_, a, b, c] = n.to_be_bytes();
+    let peer = |seq: u32| {
+        let mut peer = SyncPeer::default();
+        peer.seqlo = seq;
+        peer.seqhi = seq.wrapping_add(65_535 << 7);
+        peer.max_win = 65_535;
+        peer.mss = 1460;
+        peer.state = TCPS_ESTABLISHED;
+        peer.wscale = PF_WSCALE_FLAG | 7;
+        peer
+    };
+    SyncState {
+        ifname: IfName::new("em0").unwrap(),
+        lan: SyncHost::new(addr(IpAddr::from([10, a, b, c])), 1024 + (n % 60_000) as u16),
+        gwy: SyncHost::new(addr(IpAddr::from([192, a, b, c])), 50_000),
+        ext: SyncHost::new(addr(IpAddr::from([198, 51, 100, 7])), 443),
+        src: peer(n.wrapping_mul(0x9e37_79b9)),
+        dst: peer(!n),
+        rule: NO_RULE,
+        anchor: NO_RULE,
+        nat_rule: NO_RULE,
+        creation: 100,
+        expire: 3600,
+        packets: [split_counter(10), split_counter(1 << 33)],
+        bytes: [split_counter(1000), split_counter(1 << 40)],
+        af: AF_INET,
+        proto: 6,
+        direction: PF_OUT,
+        timeout: PFTM_TCP_ESTABLISHED,
+        ..SyncState::default()
+    }
+}
+
+impl Machine {
+    /// DIOCADDSTATE
+    pub(crate) fn add_state(&self, state: &SyncState) -> Result<(), Errno> {
+        let at = self.memory.put(state.as_bytes());
+        let mut arg = IocState::default();
+        arg.state = at;
+        let result = self.ioctl(DIOCADDSTATE, &mut arg);
+        self.memory.take(at);
+        result
+    }
+
+    /// DIOCADDSTATES: how many were added.
+    pub(crate) fn add_states(&self, states: &[SyncState]) -> Result<usize, Errno> {
+        let at = self.memory.put(states.as_bytes());
+        let mut arg = IocStates::default();
+        arg.len = size_of_val(states) as i32;
+        arg.buf = at;
+        let result = self.ioctl(DIOCADDSTATES, &mut arg);
+        self.memory.take(at);
+        assert_eq!(arg.len as usize % size_of::<SyncState>(), 0);
+        result.map(|()| arg.len as usize / size_of::<SyncState>())
+    }
+
+    /// DIOCGETSTATES into room for `room` bytes: the records, and `len` as it came back.
+    pub(crate) fn dump_into(&self, room: usize) -> Result<(Vec<SyncState>, i32), Errno> {
+        let at = self.memory.put(&vec![0xa5; room]);
+        let mut arg = IocStates::default();
+        arg.len = room as i32;
+        arg.buf = at;
+        let result = self.read_ioctl(DIOCGETSTATES, &mut arg);
+        let bytes = self.memory.take(at);
+        result?;
+        let (filled, rest) = bytes.split_at(arg.len as usize);
+        assert!(rest.iter().all(|byte| *byte == 0xa5), "nothing behind the last record");
+        let records = filled.chunks(size_of::<SyncState>());
+        Ok((
+            records.map(|it| SyncState::read_from_bytes(it).unwrap()).collect(),
+            arg.len,
+        ))
+    }
+
+    /// All states, as pfctl(8) gets them: asks how much room they need first.
+    pub(crate) fn dump(&self) -> Vec<SyncState> {
+        let mut arg = IocStates::default();
+        self.read_ioctl(DIOCGETSTATES, &mut arg).unwrap();
+        match arg.len {
+            0 => vec![],
+            len => self.dump_into(len as usize).unwrap().0,
+        }
+    }
+}
+
+/// The same, in an order of their own.
+pub(crate) fn sorted(mut states: Vec<SyncState>) -> Vec<SyncState> {
+    states.sort_by_key(|state| (state.lan.addr.octets(), state.lan.port.get(), state.proto, state.id));
+    states
+}

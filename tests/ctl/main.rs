@@ -1,0 +1,5 @@
+//! The ioctls of /dev/pf, by those who may write, those who may only read, and those who mean harm.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod states;
