@@ -54,8 +54,8 @@ impl Tree {
     }
 }
 
-/// A key in one of the trees. Ordered arbitrarily, but totally.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A key in one of the trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeKey {
     /// lan or gwy.
     pub near: Host,

@@ -17,6 +17,8 @@
 mod hash;
 mod key;
 mod table;
+#[cfg(test)]
+mod tests;
 pub mod tcp;
 pub mod timeout;
 mod tree;

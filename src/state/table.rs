@@ -99,7 +99,9 @@ impl StateTable {
         section: &'a ReadSection<'_>,
     ) -> Option<&'a State> {
         let place = key.hash(&self.secret, tree);
-        self.trees[tree as usize].find(place, key, level, section)
+        self.trees[tree as usize]
+            .find(place, level, section)
+            .filter(|state| state.key().of_tree(tree) == *key)
     }
 
     /// Makes a state and puts it into both trees, or into neither.
@@ -144,14 +146,18 @@ impl StateTable {
             memory.write(state);
             memory.as_ref()
         };
+        // Counted first: as soon as it is linked, somebody else can remove it.
+        for rule in state.rules() {
+            rule.states.fetch_add(1, Ordering::Relaxed);
+        }
         if !tree::insert(&self.trees, state, level) {
+            for rule in state.rules() {
+                rule.states.fetch_sub(1, Ordering::Relaxed);
+            }
             // SAFETY: no tree has seen it.
             unsafe { self.free(memory) };
             self.len.fetch_sub(1, Ordering::Relaxed);
             return Err(InsertError::Exists);
-        }
-        for rule in state.rules() {
-            rule.states.fetch_add(1, Ordering::Relaxed);
         }
         for tree in &self.trees {
             tree.grow(self.len(), level);
@@ -274,6 +280,19 @@ impl StateTable {
     /// How many partitions each of the two trees has.
     pub fn partitions(&self) -> [usize; 2] {
         [self.trees[0].partitions(), self.trees[1].partitions()]
+    }
+}
+
+#[cfg(test)]
+impl StateTable {
+    /// Asserts that either tree is in order, and says how many states each holds.
+    pub(super) fn check_trees(&self) -> [usize; 2] {
+        [self.trees[0].check().0, self.trees[1].check().0]
+    }
+
+    /// Whether no removed state waits for its readers, other than those that a [`reap`](Self::reap) is waiting with.
+    pub(super) fn has_empty_limbo(&self) -> bool {
+        self.limbo.lock(&SoftNet::raise()).0.is_none()
     }
 }
 

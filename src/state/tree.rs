@@ -1,8 +1,9 @@
 //! One of the two state trees: an ordered set of states by key, cut into many small partitions.
 //!
 //! # Overview
-//! A key's place is its keyed hash, and the tree is ordered by place (by key where two places are equal). The bits of
-//! the place, read from the top, lead to a partition, and a partition is a treap, whose priorities come from the place
+//! A key's place is its keyed hash, and the tree is ordered by place. No two states of a tree have the same place: a
+//! second one is refused as if its key were there already, which one insertion in 2^42 meets at four million states, so
+//! that a place alone says where a walk is to go on. The bits of the place, read from the top, lead to a partition, and a partition is a treap, whose priorities come from the place
 //! as well: a lookup is O(log n) even if all states fell into one partition, and touches one or two nodes when they do
 //! not. Partitions are added one at a time, each by splitting one other in two (linear hashing), so nothing ever stalls
 //! while the table grows; since a split cuts a range of places in half, a walk in the order of places sees every state
@@ -24,7 +25,7 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
-use super::{State, Tree, TreeKey};
+use super::{State, Tree};
 use crate::kpi::{NoMemory, Pool, ReadSection, SoftNet, SpinGuard, SpinLock};
 use crate::mem::KVec;
 
@@ -108,15 +109,9 @@ impl Partition {
     }
 }
 
-/// Whether `node` stands before `place` and `key` in the tree `tree`.
-#[inline]
-fn is_before(node: &State, tree: Tree, place: u64, key: &TreeKey) -> bool {
-    let other = node.link(tree).place;
-    other < place || (other == place && node.key().of_tree(tree) < *key)
-}
-
 /// What a walk down a tree found.
 enum Search<'a> {
+    /// The state at the place.
     Found(&'a State),
     Missing,
     /// It went on for longer than a tree is high.
@@ -125,7 +120,7 @@ enum Search<'a> {
 
 impl Partition {
     #[inline]
-    fn search<'a>(&self, tree: Tree, place: u64, key: &TreeKey, depth: usize) -> Search<'a> {
+    fn search<'a>(&self, tree: Tree, place: u64, depth: usize) -> Search<'a> {
         let mut child = &self.root;
         for _ in 0..depth {
             let Some(node) = child.get() else {
@@ -133,23 +128,18 @@ impl Partition {
             };
             let link = node.link(tree);
             if link.place == place {
-                let other = node.key().of_tree(tree);
-                if other == *key {
-                    return Search::Found(node);
-                }
-                child = if other < *key { &link.right } else { &link.left };
-            } else {
-                child = if link.place < place { &link.right } else { &link.left };
+                return Search::Found(node);
             }
+            child = if link.place < place { &link.right } else { &link.left };
         }
         Search::Lost
     }
 }
 
 impl Locked<'_> {
-    /// The state with this key. The caller binds 's to what keeps the state: this lock, or a read section.
-    fn find<'s>(&self, tree: Tree, place: u64, key: &TreeKey) -> Option<&'s State> {
-        match self.partition.search(tree, place, key, usize::MAX) {
+    /// The state at this place. The caller binds 's to what keeps the state: this lock, or a read section.
+    fn find<'s>(&self, tree: Tree, place: u64) -> Option<&'s State> {
+        match self.partition.search(tree, place, usize::MAX) {
             Search::Found(state) => Some(state),
             Search::Missing | Search::Lost => None,
         }
@@ -182,27 +172,26 @@ impl Locked<'_> {
     }
 }
 
-/// Puts `node` into the treap under `root`. Its key is not there yet.
+/// Puts `node` into the treap under `slot`. Its place is not taken.
 fn link(mut slot: &Child, tree: Tree, node: &State) {
-    let key = node.key().of_tree(tree);
     let new = node.link(tree);
     while let Some(current) = slot.get() {
         let link = current.link(tree);
         if new.priority() > link.priority() {
             break;
         }
-        slot = if is_before(current, tree, new.place, &key) {
+        slot = if link.place < new.place {
             &link.right
         } else {
             &link.left
         };
     }
-    // What was here is cut in two along the key, and becomes what is below the new node.
+    // What was here is cut in two at the new place, and becomes what is below the new node.
     let mut rest = slot.get();
     let (mut smaller, mut larger) = (&new.left, &new.right);
     while let Some(current) = rest {
         let link = current.link(tree);
-        if is_before(current, tree, new.place, &key) {
+        if link.place < new.place {
             smaller.set(rest);
             smaller = &link.right;
             rest = link.right.get();
@@ -217,9 +206,8 @@ fn link(mut slot: &Child, tree: Tree, node: &State) {
     slot.set(Some(node));
 }
 
-/// Takes `node` out of the treap under `root`, if it is there. Its own links stay, for readers that stand on it.
+/// Takes `node` out of the treap under `slot`, if it is there. Its own links stay, for readers that stand on it.
 fn unlink(mut slot: &Child, tree: Tree, node: &State) {
-    let key = node.key().of_tree(tree);
     let gone = node.link(tree);
     loop {
         match slot.get() {
@@ -227,7 +215,7 @@ fn unlink(mut slot: &Child, tree: Tree, node: &State) {
             Some(current) if ptr::eq(current, node) => break,
             Some(current) => {
                 let link = current.link(tree);
-                slot = if is_before(current, tree, gone.place, &key) {
+                slot = if link.place < gone.place {
                     &link.right
                 } else {
                     &link.left
@@ -360,20 +348,14 @@ impl PartitionedTree {
         }
     }
 
-    /// The state with this key, whose place is `place`.
+    /// The state at this place, linked or only just unlinked.
     #[inline]
-    pub(super) fn find<'a>(
-        &self,
-        place: u64,
-        key: &TreeKey,
-        level: &SoftNet,
-        _section: &'a ReadSection<'_>,
-    ) -> Option<&'a State> {
+    pub(super) fn find<'a>(&self, place: u64, level: &SoftNet, _section: &'a ReadSection<'_>) -> Option<&'a State> {
         for _ in 0..ATTEMPTS {
             let count = self.count.load(Ordering::Acquire);
             let partition = self.partition(index(place, count));
             let version = partition.version.load(Ordering::Acquire);
-            match partition.search(self.tree, place, key, DEPTH) {
+            match partition.search(self.tree, place, DEPTH) {
                 Search::Found(state) => return Some(state),
                 Search::Missing => {
                     fence(Ordering::Acquire);
@@ -387,7 +369,7 @@ impl PartitionedTree {
                 Search::Lost => (),
             }
         }
-        self.lock(place, level).find(self.tree, place, key)
+        self.lock(place, level).find(self.tree, place)
     }
 
     /// Takes `state` out.
@@ -489,19 +471,15 @@ impl PartitionedTree {
     }
 }
 
-/// Links `state` into both trees, unless a key of it is there already. What is already there may be one that is being
+/// Links `state` into both trees, unless one of its places is taken. What is already there may be one that is being
 /// removed.
 pub(super) fn insert(trees: &[PartitionedTree; 2], state: &State, level: &SoftNet) -> bool {
     let [first, second] = trees;
     let place = |tree: &PartitionedTree| state.link(tree.tree).place;
     let one = first.lock(place(first), level);
     let two = second.lock(place(second), level);
-    let exists = |locked: &Locked<'_>, tree: &PartitionedTree| {
-        locked
-            .find(tree.tree, place(tree), &state.key().of_tree(tree.tree))
-            .is_some()
-    };
-    if exists(&one, first) || exists(&two, second) {
+    let taken = |locked: &Locked<'_>, tree: &PartitionedTree| locked.find(tree.tree, place(tree)).is_some();
+    if taken(&one, first) || taken(&two, second) {
         return false;
     }
     one.change(|partition| link(&partition.root, first.tree, state));
@@ -524,3 +502,285 @@ impl Drop for PartitionedTree {
 unsafe impl Send for PartitionedTree {}
 // SAFETY: as above.
 unsafe impl Sync for PartitionedTree {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kpi::{Direction, Passive};
+    use crate::state::tests::{self, random};
+    use proptest::prelude::*;
+    use std::boxed::Box;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::thread;
+    use std::vec::Vec;
+
+    impl PartitionedTree {
+        /// Asserts what holds of every partition while nobody changes it. The answer is how many states there are, and
+        /// how many nodes lie on the longest way down.
+        pub(in crate::state) fn check(&self) -> (usize, usize) {
+            let count = self.partitions();
+            let mut total = 0;
+            let mut deepest = 0;
+            for at in 0..count {
+                let partition = self.partition(at);
+                assert!(partition.version.load(Ordering::Relaxed).is_multiple_of(2));
+                let mut below: Vec<(&Child, u64, u64, u64, usize)> = Vec::new();
+                below.push((&partition.root, 0, u64::MAX, u64::MAX, 1));
+                while let Some((child, lowest, highest, priority, depth)) = below.pop() {
+                    let Some(node) = child.get() else {
+                        continue;
+                    };
+                    let link = node.link(self.tree);
+                    assert_eq!(index(link.place, count), at, "it lies in its partition");
+                    assert!((lowest..=highest).contains(&link.place), "it is in order");
+                    assert!(link.priority() <= priority, "no child comes before its parent");
+                    total += 1;
+                    deepest = deepest.max(depth);
+                    if link.place > 0 {
+                        below.push((&link.left, lowest, link.place - 1, link.priority(), depth + 1));
+                    } else {
+                        assert!(link.left.get().is_none());
+                    }
+                    if link.place < u64::MAX {
+                        below.push((&link.right, link.place + 1, highest, link.priority(), depth + 1));
+                    } else {
+                        assert!(link.right.get().is_none());
+                    }
+                }
+            }
+            (total, deepest)
+        }
+    }
+
+    /// A state that stands where the test wants it in either tree, whatever its key.
+    fn state_at(places: [u64; 2]) -> Box<State> {
+        Box::new(State {
+            lan_ext: Link::new(places[0]),
+            ext_gwy: Link::new(places[1]),
+            key: tests::key(0),
+            body: SpinLock::new(tests::body()),
+            direction: Direction::In,
+            interface: 0,
+            creator: 0,
+            creation: 0,
+            id: 0,
+            rule: None,
+            nat_rule: None,
+            limbo: AtomicPtr::new(ptr::null_mut()),
+        })
+    }
+
+    fn trees() -> [PartitionedTree; 2] {
+        [Tree::LanExt, Tree::ExtGwy].map(|tree| PartitionedTree::new(tree).unwrap())
+    }
+
+    #[test]
+    fn the_ranges_of_partitions_follow_each_other_and_leave_nothing_out() {
+        for count in [4096, 4097, 5000, 8191, 8192, 8193, 12_345, 16_384] {
+            let mut seen = BTreeSet::new();
+            let mut from = Some(0);
+            while let Some(place) = from {
+                let at = index(place, count);
+                assert!(at < count);
+                assert!(seen.insert(at), "one range for each partition");
+                let end = end_of_range(place, count);
+                let last = end.map_or(u64::MAX, |end| end - 1);
+                for other in [place, last, place + (last - place) / 2, place + (last - place) / 3] {
+                    assert_eq!(index(other, count), at);
+                    assert_eq!(end_of_range(other, count), end);
+                }
+                from = end;
+            }
+            assert_eq!(seen.len(), count);
+        }
+    }
+
+    #[test]
+    fn a_split_parts_one_partition_and_no_other() {
+        for count in [4096usize, 4097, 6000, 8191, 8192] {
+            let parent = count - (1 << count.ilog2());
+            for seed in 0..50_000 {
+                let place = random(seed);
+                let (before, after) = (index(place, count), index(place, count + 1));
+                assert!(before == after || (before == parent && after == count));
+            }
+        }
+    }
+
+    /// The places of whoever broke the secret: all in one partition, however far the table grows.
+    fn crowded(n: u64) -> impl Iterator<Item = u64> {
+        (0..n).map(|n| 0xdead_beef << 32 | random(n) >> 32)
+    }
+
+    #[test]
+    fn one_partition_alone_is_still_logarithmic() {
+        let level = SoftNet::raise();
+        let trees = trees();
+        let places: BTreeSet<u64> = crowded(50_000).collect();
+        let states: Vec<_> = places.iter().map(|&place| state_at([place, random(place)])).collect();
+        for state in &states {
+            assert!(insert(&trees, state, &level));
+            trees[0].grow(states.len(), &level);
+        }
+        assert_eq!(trees[0].partitions(), states.len());
+        let (total, depth) = trees[0].check();
+        assert_eq!(total, states.len());
+        // A random tree of n nodes is 4.3 ln n high, and 50,000 nodes need 16.
+        assert!((16..=47).contains(&depth), "{depth} nodes deep");
+        assert!(depth < DEPTH, "lookups need no lock");
+
+        // What is left when most have gone is as a tree would be that had never had more.
+        let kept = states.iter().step_by(50).count();
+        for (n, state) in states.iter().enumerate() {
+            if n % 50 != 0 {
+                trees[0].remove(state, &level);
+                trees[1].remove(state, &level);
+            }
+        }
+        let (total, depth) = trees[0].check();
+        assert_eq!(total, kept);
+        assert!(depth <= 30, "{depth} nodes deep");
+        assert_eq!(trees[1].check().0, kept);
+    }
+
+    #[test]
+    fn places_in_a_row_are_logarithmic_too() {
+        let level = SoftNet::raise();
+        let trees = trees();
+        let states: Vec<_> = (0..20_000).map(|n| state_at([n, u64::MAX - n])).collect();
+        for state in &states {
+            assert!(insert(&trees, state, &level));
+        }
+        for tree in &trees {
+            let (total, depth) = tree.check();
+            assert_eq!(total, states.len());
+            assert!(depth <= 47, "{depth} nodes deep");
+        }
+    }
+
+    #[test]
+    fn a_place_is_taken_once() {
+        let level = SoftNet::raise();
+        let trees = trees();
+        let first = state_at([7, 8]);
+        assert!(insert(&trees, &first, &level));
+        assert!(!insert(&trees, &state_at([7, 9]), &level));
+        assert!(!insert(&trees, &state_at([6, 8]), &level));
+        assert_eq!([trees[0].check().0, trees[1].check().0], [1, 1]);
+    }
+
+    /// Two threads keep turning one partition over, in which others look for what stays.
+    #[test]
+    fn a_lookup_without_a_lock_misses_nothing() {
+        let passive = Passive::new().unwrap();
+        let trees = trees();
+        let places: Vec<u64> = crowded(3000).collect::<BTreeSet<_>>().into_iter().collect();
+        let states: Vec<_> = places.iter().map(|&place| state_at([place, place])).collect();
+        let (staying, passing): (Vec<_>, Vec<_>) = states.iter().partition(|state| state.lan_ext.place % 10 == 0);
+        assert!(staying.len() > 200);
+        let level = SoftNet::raise();
+        staying.iter().for_each(|state| assert!(insert(&trees, state, &level)));
+        let working = AtomicUsize::new(2);
+        thread::scope(|scope| {
+            let (trees, working, passive, staying) = (&trees, &working, &passive, &staying);
+            for half in passing.chunks(passing.len().div_ceil(2)) {
+                scope.spawn(move || {
+                    let level = SoftNet::raise();
+                    for _ in 0..20 {
+                        for state in half {
+                            assert!(insert(trees, state, &level));
+                        }
+                        for state in half {
+                            trees.iter().for_each(|tree| tree.remove(state, &level));
+                        }
+                        // Nobody stands on a state when it comes again.
+                        passive.wait();
+                    }
+                    working.fetch_sub(1, Ordering::Release);
+                });
+            }
+            for tree in trees {
+                scope.spawn(move || {
+                    let level = SoftNet::raise();
+                    while working.load(Ordering::Acquire) > 0 {
+                        for state in staying {
+                            let section = passive.read(&level);
+                            let found = tree.find(state.link(tree.tree).place, &level, &section);
+                            assert!(found.is_some_and(|found| ptr::eq(found, &***state)));
+                        }
+                    }
+                });
+            }
+        });
+        for tree in &trees {
+            assert_eq!(tree.check().0, staying.len());
+        }
+    }
+
+    #[test]
+    fn without_memory_partitions_stay_as_many_as_they_are() {
+        let level = SoftNet::raise();
+        let tree = PartitionedTree::new(Tree::LanExt).unwrap();
+        let failing = crate::kpi::host::fail_allocations(0);
+        tree.grow(CHUNK + 1, &level);
+        assert_eq!(tree.partitions(), CHUNK);
+        drop(failing);
+        tree.grow(CHUNK + 1, &level);
+        assert_eq!(tree.partitions(), CHUNK + 1);
+    }
+
+    proptest! {
+        /// Places of few high bits, so that they crowd a few partitions, and of all kinds.
+        #[test]
+        fn a_tree_holds_what_a_map_holds(
+            steps in prop::collection::vec((0u8..8, prop_oneof![0u64..64, (0u64..64).prop_map(|n| n << 58), any::<u64>()]), 1..400)
+        ) {
+            let level = SoftNet::raise();
+            let passive = Passive::new().unwrap();
+            let trees = trees();
+            let mut model = BTreeMap::new();
+            let mut gone = Vec::new();
+            for (step, place) in steps {
+                let section = passive.read(&level);
+                match step {
+                    0..4 => {
+                        let state = state_at([place, place]);
+                        let inserted = insert(&trees, &state, &level);
+                        prop_assert_eq!(inserted, !model.contains_key(&place));
+                        model.entry(place).or_insert(state);
+                        trees[1].grow(CHUNK + model.len(), &level);
+                    }
+                    4 => {
+                        if let Some((_, state)) = model.range(place..).next() {
+                            let place = state.lan_ext.place;
+                            trees.iter().for_each(|tree| tree.remove(state, &level));
+                            gone.extend(model.remove(&place));
+                        }
+                    }
+                    5 => {
+                        for tree in &trees {
+                            let found = tree.find(place, &level, &section).map(ptr::from_ref);
+                            prop_assert_eq!(found, model.get(&place).map(|state| ptr::from_ref(&**state)));
+                        }
+                    }
+                    _ => {
+                        for tree in &trees {
+                            let mut seen = Vec::new();
+                            let next = tree.walk(place, &level, |state| {
+                                seen.push(state.link(tree.tree).place);
+                                seen.len() < 10
+                            });
+                            // The tenth is not done with, and comes again.
+                            let expected: Vec<_> = model.range(place..).map(|(place, _)| *place).take(10).collect();
+                            prop_assert_eq!(next, expected.get(9).copied());
+                            prop_assert_eq!(seen, expected);
+                        }
+                    }
+                }
+            }
+            for tree in &trees {
+                prop_assert_eq!(tree.check().0, model.len());
+            }
+        }
+    }
+}
