@@ -55,7 +55,6 @@ impl Pool {
         }
         Ok(Pool {
             addr: Addr::from(address.addr.a.addr).of_family(af),
-            af,
             ports: (low, high),
         })
     }
