@@ -140,7 +140,8 @@ c_struct! {
         pub kind: u8,
         /// `PFI_AFLAG_*`, for `PF_ADDR_DYNIFTL`.
         pub iflags: u8,
-        _pad0: [u8; 6],
+        #[doc(hidden)]
+        pub _pad0: [u8; 6],
     }
 
     /// `struct pf_rule_addr`: the source or the destination of a rule.
@@ -154,7 +155,8 @@ c_struct! {
         pub neg: u8,
         /// `PF_OP_*`: how the port is compared.
         pub port_op: u8,
-        _pad0: [u8; 2],
+        #[doc(hidden)]
+        pub _pad0: [u8; 2],
     }
 
     /// `struct pf_pooladdr`: one address of a pool, as `DIOCADDADDR` takes it.
@@ -190,7 +192,8 @@ c_struct! {
         pub port_op: u8,
         /// `PF_POOL_*`.
         pub opts: u8,
-        _pad0: [u8; 6],
+        #[doc(hidden)]
+        pub _pad0: [u8; 6],
     }
 }
 

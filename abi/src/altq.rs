@@ -13,7 +13,8 @@ c_struct! {
         pub entries: [UserPtr; 2],
         /// The scheduler.
         pub scheduler: u8,
-        _pad0: u8,
+        #[doc(hidden)]
+        pub _pad0: u8,
         /// The size of the token bucket.
         pub tbrsize: u16,
         /// The bandwidth of the interface, in bits a second.
@@ -28,16 +29,19 @@ c_struct! {
         pub bandwidth: u32,
         /// Priority.
         pub priority: u8,
-        _pad1: u8,
+        #[doc(hidden)]
+        pub _pad1: u8,
         /// Packets that the queue holds at most.
         pub qlimit: u16,
         /// Flags.
         pub flags: u16,
-        _pad2: [u8; 2],
+        #[doc(hidden)]
+        pub _pad2: [u8; 2],
         /// `pq_u`: the scheduler's options, a union of which `struct hfsc_opts` is the largest.
         pub pq_u: [u32; 10],
         /// The queue's number.
         pub qid: u32,
-        _pad3: [u8; 4],
+        #[doc(hidden)]
+        pub _pad3: [u8; 4],
     }
 }

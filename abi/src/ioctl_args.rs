@@ -23,7 +23,8 @@ c_struct! {
         pub af: u8,
         /// The anchor.
         pub anchor: AnchorPath,
-        _pad0: [u8; 5],
+        #[doc(hidden)]
+        pub _pad0: [u8; 5],
         /// The address.
         pub addr: PoolAddr,
     }
@@ -70,7 +71,8 @@ c_struct! {
         pub proto: u8,
         /// [`crate::Direction`]
         pub direction: u8,
-        _pad0: u8,
+        #[doc(hidden)]
+        pub _pad0: u8,
     }
 
     /// `struct pfioc_state`
@@ -78,7 +80,8 @@ c_struct! {
     pub struct IocState {
         /// Not used.
         pub nr: u32,
-        _pad0: [u8; 4],
+        #[doc(hidden)]
+        pub _pad0: [u8; 4],
         /// One [`crate::SyncState`] in the caller's memory.
         pub state: UserPtr,
     }
@@ -87,7 +90,8 @@ c_struct! {
     pub struct IocSrcNodeKill {
         /// In: `AF_*`, 0 for both. Out: how many were killed, as far as the byte can say.
         pub af: u8,
-        _pad0: [u8; 7],
+        #[doc(hidden)]
+        pub _pad0: [u8; 7],
         /// The source.
         pub src: RuleAddr,
         /// The address given by a pool.
@@ -98,7 +102,8 @@ c_struct! {
     pub struct IocStateKill {
         /// In: `AF_*`, 0 for both. Out: how many were killed, as far as the byte can say.
         pub af: u8,
-        _pad0: [u8; 3],
+        #[doc(hidden)]
+        pub _pad0: [u8; 3],
         /// The protocol; 0 for all.
         pub proto: i32,
         /// The source.
@@ -114,7 +119,8 @@ c_struct! {
     pub struct IocStates {
         /// Bytes at `buf`. [`crate::DIOCGETSTATES`] and [`crate::DIOCADDSTATES`] say what comes back.
         pub len: i32,
-        _pad0: [u8; 4],
+        #[doc(hidden)]
+        pub _pad0: [u8; 4],
         /// [`crate::SyncState`]s in the caller's memory.
         pub buf: UserPtr,
     }
@@ -124,7 +130,8 @@ c_struct! {
     pub struct IocSrcNodes {
         /// Bytes at `buf`.
         pub len: i32,
-        _pad0: [u8; 4],
+        #[doc(hidden)]
+        pub _pad0: [u8; 4],
         /// [`crate::SrcNode`]s in the caller's memory.
         pub buf: UserPtr,
     }
@@ -162,7 +169,8 @@ c_struct! {
         pub ticket: u32,
         /// The queue's number, or their count.
         pub nr: u32,
-        _pad0: [u8; 4],
+        #[doc(hidden)]
+        pub _pad0: [u8; 4],
         /// The queue.
         pub altq: Altq,
     }
@@ -180,7 +188,8 @@ c_struct! {
         pub nbytes: i32,
         /// The scheduler.
         pub scheduler: u8,
-        _pad0: [u8; 3],
+        #[doc(hidden)]
+        pub _pad0: [u8; 3],
     }
 
     /// `struct pfioc_ruleset`

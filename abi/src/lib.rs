@@ -18,7 +18,7 @@
 //! Fields drop their prefix (`pfrt_`, `psk_`, ...); a field whose C name is a Rust keyword gets another (`type` is `kind`).
 //!
 //! # Bytes
-//! Every struct is plain bytes: any bit pattern is a value of it, and all its padding is spelled out in private fields, so
+//! Every struct is plain bytes: any bit pattern is a value of it, and all its padding is spelled out in hidden fields, so
 //! that none can leak uninitialised memory. A zeroed one comes from `Default`. A pointer of the caller's is a
 //! [`UserPtr`], a number that must never be followed. Character arrays are [`CName`]s, whose contents count only after a
 //! check. Multi-byte fields are in host byte order (little-endian) except the types [`Be16`] and [`Addr`],

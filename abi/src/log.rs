@@ -35,7 +35,8 @@ c_struct! {
         pub rule_pid: i32,
         /// [`crate::Direction`]
         pub dir: u8,
-        _pad0: [u8; 3],
+        #[doc(hidden)]
+        pub _pad0: [u8; 3],
     }
 }
 

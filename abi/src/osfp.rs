@@ -48,7 +48,8 @@ c_struct! {
         pub wscale: u8,
         /// TTL.
         pub ttl: u8,
-        _pad0: u8,
+        #[doc(hidden)]
+        pub _pad0: u8,
         /// The number asked for by `DIOCOSFPGET`.
         pub getnum: i32,
     }

@@ -198,7 +198,8 @@ c_struct! {
         pub id: [u32; 2],
         /// `PF_OP_*`.
         pub op: u8,
-        _pad0: [u8; 3],
+        #[doc(hidden)]
+        pub _pad0: [u8; 3],
     }
 
     /// The `max_src_conn_rate` of `struct pf_rule`.
@@ -292,7 +293,8 @@ c_struct! {
         pub tag: u16,
         /// The number of `match_tagname`.
         pub match_tag: u16,
-        _pad0: [u8; 2],
+        #[doc(hidden)]
+        pub _pad0: [u8; 2],
         /// `user`
         pub uid: RuleId,
         /// `group`
@@ -345,6 +347,7 @@ c_struct! {
         pub anchor_wildcard: u8,
         /// `PF_FLUSH*`
         pub flush: u8,
-        _pad1: [u8; 5],
+        #[doc(hidden)]
+        pub _pad1: [u8; 5],
     }
 }

@@ -39,7 +39,8 @@ c_struct! {
         pub version: u32,
         /// 0, or the number of an error as NetBSD counts: [`crate::errno`].
         pub errno: i32,
-        _pad0: [u8; 4],
+        #[doc(hidden)]
+        pub _pad0: [u8; 4],
     }
 }
 

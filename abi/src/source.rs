@@ -46,7 +46,8 @@ c_struct! {
         pub af: u8,
         /// The action of the rule.
         pub ruletype: u8,
-        _pad0: [u8; 6],
+        #[doc(hidden)]
+        pub _pad0: [u8; 6],
     }
 }
 

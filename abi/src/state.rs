@@ -23,7 +23,8 @@ c_struct! {
         pub addr: Addr,
         /// The port, or the identifier of an ICMP query.
         pub port: Be16,
-        _pad0: [u8; 6],
+        #[doc(hidden)]
+        pub _pad0: [u8; 6],
     }
 
     /// `struct pfsync_state_peer`: one end of a connection. All in host byte order.
@@ -45,7 +46,8 @@ c_struct! {
         pub state: u8,
         /// The window scale, with `PF_WSCALE_FLAG`.
         pub wscale: u8,
-        _pad0: [u8; 6],
+        #[doc(hidden)]
+        pub _pad0: [u8; 6],
     }
 
     /// `struct pfsync_state`: a whole state. The C struct is packed, so its alignment is 1 and its size the same 240 bytes.

@@ -99,7 +99,8 @@ c_struct! {
         pub flags: u32,
         /// [`Feedback`]
         pub fback: u8,
-        _pad0: [u8; 3],
+        #[doc(hidden)]
+        pub _pad0: [u8; 3],
     }
 
     /// `struct pfr_addr`: an address of a table.
@@ -121,7 +122,8 @@ c_struct! {
     pub struct TableAddrStats {
         /// The address.
         pub a: TableAddr,
-        _pad0: [u8; 4],
+        #[doc(hidden)]
+        pub _pad0: [u8; 4],
         /// Packets by direction and `PFR_OP_*`.
         pub packets: [[u64; PFR_OP_ADDR_MAX]; PFR_DIR_MAX],
         /// Bytes by direction and `PFR_OP_*`.
@@ -148,6 +150,7 @@ c_struct! {
         pub cnt: i32,
         /// References from rules and from anchors.
         pub refcnt: [i32; PFR_REFCNT_MAX],
-        _pad0: [u8; 4],
+        #[doc(hidden)]
+        pub _pad0: [u8; 4],
     }
 }
