@@ -1,0 +1,357 @@
+//! pfctl(8).
+
+use super::show::{self, Show};
+use super::{DEVICE, Error, abbreviated, parse};
+use crate::conf;
+use crate::conf::diagnostic::Sources;
+use crate::conf::expand::Config;
+use crate::conf::parser::Macros;
+use crate::device::{self, Access, Device, Pf};
+use crate::dump::{self, Format};
+use crate::load;
+use crate::lock::Held;
+use crate::print::rule::RulePrinter;
+use crate::resolve::SystemResolver;
+use crate::states::{self, Ends};
+use clap::{ArgAction, Parser};
+use pf_abi::{IfName, RulesetKind, errno};
+use std::ffi::OsString;
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
+
+/// Controls the packet filter.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pfctl",
+    version,
+    about = "Controls the packet filter: rules, states, dump and restore. See pfctl(8).",
+    arg_required_else_help = true
+)]
+struct Arguments {
+    /// Disable the packet filter
+    #[arg(short = 'd')]
+    disable: bool,
+    /// Enable the packet filter
+    #[arg(short = 'e', conflicts_with = "disable")]
+    enable: bool,
+    /// Load the rules of a file (- for the standard input)
+    #[arg(short = 'f', value_name = "FILE")]
+    file: Option<String>,
+    /// Check the rules, do not load them
+    #[arg(short = 'n')]
+    no_action: bool,
+    /// Remove: rules, nat, states, info or all
+    #[arg(short = 'F', value_name = "MODIFIER", value_parser = flush)]
+    flush: Option<Flush>,
+    /// Show: rules, nat, states, info, labels, timeouts, memory or all
+    #[arg(short = 's', value_name = "MODIFIER", value_parser = show::modifier)]
+    show: Option<Show>,
+    /// Remove the states from a host or network, and with a second -k those from the first to the second
+    #[arg(short = 'k', value_name = "HOST", action = ArgAction::Append)]
+    kill: Vec<String>,
+    /// Limit -s states, -F states and -k to an interface
+    #[arg(short = 'i', value_name = "INTERFACE", value_parser = interface)]
+    interface: Option<IfName>,
+    /// Define a macro, over what the file says
+    #[arg(short = 'D', value_name = "MACRO=VALUE", action = ArgAction::Append, value_parser = definition)]
+    define: Vec<(String, String)>,
+    /// Store the state table in a file
+    #[arg(short = 'S', value_name = "FILE")]
+    store: Option<PathBuf>,
+    /// Load the state table from a file
+    #[arg(short = 'L', value_name = "FILE")]
+    restore: Option<PathBuf>,
+    /// Use another device: a character device, or the socket of a pf-router
+    #[arg(short = 'p', value_name = "DEVICE", default_value = DEVICE)]
+    device: PathBuf,
+    /// Say more; twice for even more
+    #[arg(short = 'v', action = ArgAction::Count)]
+    verbose: u8,
+    /// Say only what went wrong
+    #[arg(short = 'q')]
+    quiet: bool,
+}
+
+/// What `-F` removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flush {
+    Rules,
+    Nat,
+    States,
+    Info,
+    All,
+}
+
+fn flush(argument: &str) -> Result<Flush, String> {
+    const WORDS: [(&str, Option<Flush>); 9] = [
+        ("nat", Some(Flush::Nat)),
+        ("queue", None),
+        ("rules", Some(Flush::Rules)),
+        ("Sources", None),
+        ("states", Some(Flush::States)),
+        ("info", Some(Flush::Info)),
+        ("Tables", None),
+        ("osfp", None),
+        ("all", Some(Flush::All)),
+    ];
+    let word = abbreviated(argument, WORDS.map(|(word, _)| word)).ok_or("it is rules, nat, states, info or all")?;
+    WORDS
+        .iter()
+        .find(|(known, _)| *known == word)
+        .and_then(|(_, flush)| *flush)
+        .ok_or(format!("-F {word} is not supported yet"))
+}
+
+fn interface(argument: &str) -> Result<IfName, String> {
+    IfName::new(argument).ok_or_else(|| "the name is too long".to_owned())
+}
+
+fn definition(argument: &str) -> Result<(String, String), String> {
+    let (name, value) = argument.split_once('=').ok_or("it must be macro=value")?;
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(valid) {
+        return Err("the name of a macro has letters, digits and `_`".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl Arguments {
+    fn access(&self) -> Access {
+        let changes = self.disable
+            || self.enable
+            || self.file.is_some()
+            || self.flush.is_some()
+            || !self.kill.is_empty()
+            || self.store.is_some()
+            || self.restore.is_some();
+        if changes { Access::Write } else { Access::Read }
+    }
+
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// Runs pfctl.
+pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
+    let arguments: Arguments = parse(arguments);
+    if arguments.kill.len() > 2 {
+        return Err(Error::Other("-k can be given twice at most".to_owned()));
+    }
+    let resolver = SystemResolver::new();
+    // Mistakes in files come out before anything is touched.
+    let config = arguments
+        .file
+        .as_deref()
+        .map(|file| read_config(&arguments, file, &resolver))
+        .transpose()?;
+    if arguments.no_action {
+        return match &config {
+            Some(config) => repeat(&arguments, config, &resolver),
+            None => Err(Error::Other("-n needs -f".to_owned())),
+        };
+    }
+    let dump = arguments.restore.as_deref().map(dump::open).transpose()?;
+    let ends = arguments
+        .kill
+        .iter()
+        .map(|host| Ends::parse(host, &resolver))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let mut device = device::open(&arguments.device, arguments.access())?;
+    let device: &mut dyn Device = device.as_mut();
+    if arguments.disable {
+        disable(&mut Pf::new(device))?;
+        arguments.say("pf disabled");
+    }
+    if let Some(what) = arguments.show {
+        let mut out = io::stdout().lock();
+        show::show(
+            &mut Pf::new(device),
+            what,
+            arguments.interface,
+            arguments.verbose,
+            &resolver,
+            &mut out,
+        )?;
+        out.flush()?;
+    }
+    if let Some(path) = &arguments.store {
+        let mut held = Held::take(Pf::new(device))?;
+        let dump = dump::take(&mut held)?;
+        held.release()?;
+        dump::save(&dump, path, Format::Binary)?;
+        arguments.say(&format!("stored {} states", dump.states.len()));
+    }
+    if let Some(what) = arguments.flush {
+        remove(&arguments, &mut Pf::new(device), what)?;
+    }
+    if let Some(from) = ends.first() {
+        let ifname = arguments.interface.unwrap_or_default();
+        let killed = states::kill(&mut Pf::new(device), from, ends.get(1), ifname)?;
+        arguments.say(&format!(
+            "killed {} states from {} sources and {} destinations",
+            killed.states, killed.sources, killed.destinations
+        ));
+    }
+    if let Some(config) = &config {
+        load::load(&mut Pf::new(device), config)?;
+        repeat(&arguments, config, &resolver)?;
+    }
+    if arguments.enable {
+        enable(&mut Pf::new(device))?;
+        arguments.say("pf enabled");
+    }
+    if let Some(dump) = &dump {
+        let mut held = Held::take(Pf::new(device))?;
+        let summary = dump::restore(&mut held, dump)?;
+        held.release()?;
+        if !arguments.quiet || summary.refused_count() > 0 {
+            eprintln!("{summary}");
+        }
+    }
+    Ok(())
+}
+
+fn enable(pf: &mut Pf<'_>) -> Result<(), Error> {
+    match pf.start() {
+        Err(error) if error.errno() == Some(errno::EEXIST) => Err(Error::Other("pf already enabled".to_owned())),
+        outcome => Ok(outcome?),
+    }
+}
+
+fn disable(pf: &mut Pf<'_>) -> Result<(), Error> {
+    match pf.stop() {
+        Err(error) if error.errno() == Some(errno::ENOENT) => Err(Error::Other("pf not enabled".to_owned())),
+        outcome => Ok(outcome?),
+    }
+}
+
+fn remove(arguments: &Arguments, pf: &mut Pf<'_>, what: Flush) -> Result<(), Error> {
+    let all = what == Flush::All;
+    if all || what == Flush::Rules {
+        load::clear(pf, &[RulesetKind::Scrub, RulesetKind::Filter])?;
+        arguments.say("rules cleared");
+    }
+    if all || what == Flush::Nat {
+        load::clear(pf, &[RulesetKind::Nat, RulesetKind::Binat, RulesetKind::Rdr])?;
+        arguments.say("nat cleared");
+    }
+    if all || what == Flush::States {
+        let count = pf.clear_states(arguments.interface.unwrap_or_default())?;
+        arguments.say(&format!("{count} states cleared"));
+    }
+    if all || what == Flush::Info {
+        match pf.clear_status() {
+            Err(error) if all && error.is_unknown() => {}
+            outcome => {
+                outcome?;
+                arguments.say("pf: statistics cleared");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_config(arguments: &Arguments, file: &str, resolver: &SystemResolver) -> Result<Config, Error> {
+    let (name, text) = if file == "-" {
+        let mut text = String::new();
+        let outcome = io::stdin().read_to_string(&mut text);
+        ("stdin", outcome.map(|_| text))
+    } else {
+        (file, std::fs::read_to_string(file))
+    };
+    let text = text.map_err(|error| Error::Other(format!("{name}: {error}")))?;
+    let mut sources = Sources::default();
+    let file = sources.add(name, text);
+    let mut macros = Macros::default();
+    for (name, value) in &arguments.define {
+        macros.define_fixed(name, value);
+    }
+    match conf::compile(&mut sources, file, macros, resolver) {
+        Ok((config, warnings)) => {
+            // The interfaces of a pf-router may be unknown here: most warnings are no news to who loads rules.
+            if !arguments.quiet && (arguments.no_action || arguments.verbose > 0) {
+                eprint!("{}", warnings.render(&sources));
+            }
+            Ok(config)
+        }
+        Err(diagnostics) => {
+            eprint!("{}", diagnostics.render(&sources));
+            let count = match diagnostics.error_count() {
+                1 => "1 mistake".to_owned(),
+                count => format!("{count} mistakes"),
+            };
+            Err(Error::Configuration(format!("{name}: {count}; no rules were loaded")))
+        }
+    }
+}
+
+/// With `-v`, says what was loaded.
+fn repeat(arguments: &Arguments, config: &Config, resolver: &SystemResolver) -> Result<(), Error> {
+    if arguments.verbose == 0 {
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    for line in &config.echo {
+        writeln!(out, "{line}")?;
+    }
+    let printer = RulePrinter {
+        resolver,
+        numbers: arguments.verbose > 1,
+    };
+    for kind in load::KINDS {
+        for rule in config.rules_of(kind) {
+            writeln!(out, "{}", printer.text(&rule.rule, &rule.pool, ""))?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parsed(words: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once(&"pfctl").chain(words))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_go_together_as_they_always_did() {
+        let arguments = parsed(&["-nvf", "/etc/pf.conf"]).unwrap();
+        assert!(arguments.no_action && arguments.verbose == 1);
+        assert_eq!(arguments.file.as_deref(), Some("/etc/pf.conf"));
+        assert_eq!(parsed(&["-sr"]).unwrap().show, Some(Show::Rules));
+        assert_eq!(parsed(&["-s", "st"]).unwrap().show, Some(Show::States));
+        assert_eq!(parsed(&["-Fa"]).unwrap().flush, Some(Flush::All));
+        assert_eq!(parsed(&["-k", "a", "-k", "b"]).unwrap().kill, ["a", "b"]);
+        assert!(parsed(&["-s", "x"]).is_err());
+        assert!(parsed(&["-F", "Tables"]).is_err());
+        assert!(parsed(&["-ed"]).is_err());
+    }
+
+    #[test]
+    fn only_what_changes_something_opens_for_writing() {
+        assert_eq!(parsed(&["-s", "all"]).unwrap().access(), Access::Read);
+        for words in [["-S", "x"], ["-L", "x"], ["-f", "x"], ["-F", "all"], ["-k", "x"]] {
+            assert_eq!(parsed(&words).unwrap().access(), Access::Write, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_macro_has_a_name_and_a_value() {
+        let arguments = parsed(&["-D", "ext_if=em0", "-D", "x=a=b"]).unwrap();
+        assert_eq!(arguments.define[0], ("ext_if".to_owned(), "em0".to_owned()));
+        assert_eq!(arguments.define[1], ("x".to_owned(), "a=b".to_owned()));
+        assert!(parsed(&["-D", "ext_if"]).is_err());
+        assert!(parsed(&["-D", "a-b=1"]).is_err());
+    }
+}

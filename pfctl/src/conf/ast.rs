@@ -1,0 +1,319 @@
+//! What a configuration says, before macros, lists and names have become rules: one statement a line.
+
+use super::diagnostic::{Span, Spanned};
+use pf_abi::{Debug as DebugLevel, Direction, Limit, PoolKind, PortOp, Timeout};
+
+/// A line of pf.conf(5).
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// `set ...`
+    Set(SetOption),
+    /// `pass` or `block`
+    Filter(FilterRule),
+    /// `nat`, `rdr`, `no nat` or `no rdr`
+    Translation(TranslationRule),
+}
+
+/// `set`
+#[derive(Clone, Debug)]
+pub enum SetOption {
+    /// `set timeout`
+    Timeouts(Vec<(Spanned<Timeout>, u32)>),
+    /// `set limit`
+    Limits(Vec<(Spanned<Limit>, u32)>),
+    /// `set optimization`
+    Optimization(Optimization),
+    /// `set debug`
+    Debug(DebugLevel),
+    /// `set loginterface`; `None` for `none`
+    LogInterface(Option<Spanned<String>>),
+    /// `set block-policy`
+    BlockPolicy(Response),
+    /// `set skip on`
+    Skip(Vec<Spanned<String>>),
+    /// `set require-order`
+    RequireOrder(bool),
+    /// `set state-policy`
+    StatePolicy(StatePolicy),
+    /// `set hostid`
+    HostId(u32),
+    /// `set ruleset-optimization none`: rules are loaded as they are written, always.
+    NoRulesetOptimization,
+}
+
+/// A set of timeouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimization {
+    /// `normal` or `default`
+    Normal,
+    /// `satellite` or `high-latency`
+    HighLatency,
+    /// `conservative`
+    Conservative,
+    /// `aggressive`
+    Aggressive,
+}
+
+/// What packets of other interfaces a state lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatePolicy {
+    /// `floating`: on any interface.
+    Floating,
+    /// `if-bound`: on its own only.
+    IfBound,
+}
+
+/// How a blocked packet is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// `drop`: not at all.
+    Drop,
+    /// `return`: as its protocol would.
+    Return,
+    /// `return-rst`, with a TTL or 0.
+    ReturnRst(u8),
+    /// `return-icmp` or `return-icmp6`, with the codes of both.
+    ReturnIcmp(u8, u8),
+}
+
+/// What a filter rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// `pass`
+    Pass,
+    /// `block`; `None` for the block policy's response.
+    Block(Option<Response>),
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Af {
+    /// `inet`
+    Inet,
+    /// `inet6`
+    Inet6,
+}
+
+impl Af {
+    /// NetBSD's number.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Inet => pf_abi::AF_INET,
+            Self::Inet6 => pf_abi::AF_INET6,
+        }
+    }
+}
+
+/// `log`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// `(all)`
+    pub all: bool,
+    /// `(to pflogN)`
+    pub interface: u8,
+}
+
+/// An interface that a rule names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IfSpec {
+    /// `!`
+    pub not: bool,
+    /// Its name, or its group's.
+    pub name: String,
+}
+
+/// An address that a rule names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSpec {
+    /// `!`
+    pub not: bool,
+    /// Which it is.
+    pub kind: HostKind,
+}
+
+/// The ways to name an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostKind {
+    /// `any`
+    Any,
+    /// An address, a host or an interface by name, with `/mask` or not.
+    Name(String, Option<u8>),
+    /// `(em0:network)`: looked up by the kernel, for each packet anew.
+    Dynamic {
+        /// The interface.
+        name: String,
+        /// `PFI_AFLAG_*`
+        flags: u8,
+        /// `/mask`
+        mask: Option<u8>,
+    },
+}
+
+/// A comparison of ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSpec {
+    /// How.
+    pub op: PortOp,
+    /// With which.
+    pub first: Spanned<String>,
+    /// The end of a range.
+    pub second: Option<Spanned<String>>,
+}
+
+/// `from` or `to`. Empty lists for what is not said.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint {
+    /// The addresses.
+    pub hosts: Vec<Spanned<HostSpec>>,
+    /// The ports.
+    pub ports: Vec<Spanned<PortSpec>>,
+}
+
+/// What translation and filter rules have in common.
+#[derive(Clone, Debug, Default)]
+pub struct Match {
+    /// `on`
+    pub interfaces: Vec<Spanned<IfSpec>>,
+    /// `inet` or `inet6`
+    pub af: Option<Spanned<Af>>,
+    /// `proto`, by name or number
+    pub protos: Vec<Spanned<String>>,
+    /// `from`
+    pub from: Endpoint,
+    /// `to`
+    pub to: Endpoint,
+}
+
+/// `flags`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags {
+    /// Those that must be set.
+    pub set: u8,
+    /// Of those.
+    pub of: u8,
+}
+
+/// `icmp-type` or `icmp6-type`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpSpec {
+    /// Of which protocol.
+    pub af: Af,
+    /// The type.
+    pub kind: u8,
+    /// The code.
+    pub code: Option<u8>,
+}
+
+/// Whether and how a rule keeps state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// `PF_STATE_*`, or 0 for `no state`.
+    pub kind: u8,
+    /// What stands in the parentheses.
+    pub options: Vec<Spanned<StateOption>>,
+}
+
+/// An option of `keep state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateOption {
+    /// `max`
+    Max(u32),
+    /// `no-sync`
+    NoSync,
+    /// `if-bound` or `floating`
+    Policy(StatePolicy),
+    /// A timeout.
+    Timeout(Timeout, u32),
+}
+
+/// `pass` or `block`
+#[derive(Clone, Debug)]
+pub struct FilterRule {
+    /// The whole rule.
+    pub span: Span,
+    /// What it does, and where that stands.
+    pub verdict: Spanned<Verdict>,
+    /// `in` or `out`
+    pub direction: Direction,
+    /// `log`
+    pub log: Option<Log>,
+    /// `quick`
+    pub quick: bool,
+    /// Which packets.
+    pub matching: Match,
+    /// `flags`; zero for `flags any`
+    pub flags: Option<Spanned<Flags>>,
+    /// `icmp-type`
+    pub icmp: Vec<Spanned<IcmpSpec>>,
+    /// `keep state` and its like
+    pub keep: Option<Spanned<Keep>>,
+    /// `fragment`
+    pub fragment: Option<Span>,
+    /// `allow-opts`
+    pub allow_opts: Option<Span>,
+    /// `label`
+    pub label: Option<Spanned<String>>,
+}
+
+/// What a translation rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TranslationKind {
+    /// `nat`
+    Nat,
+    /// `rdr`
+    Rdr,
+}
+
+/// The port behind `->`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectPort {
+    /// The port, or where the range begins.
+    pub first: Spanned<String>,
+    /// Where it ends.
+    pub last: RedirectEnd,
+}
+
+/// Where the range behind `->` ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedirectEnd {
+    /// It is no range.
+    Same,
+    /// `port:*`: as wide as the range of the destination.
+    Open,
+    /// `port:port`
+    At(Spanned<String>),
+}
+
+/// What stands behind `->`.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The address or addresses.
+    pub hosts: Vec<Spanned<HostSpec>>,
+    /// The port.
+    pub port: Option<Spanned<RedirectPort>>,
+    /// `static-port`
+    pub static_port: Option<Span>,
+    /// `bitmask`, `random` or `round-robin`
+    pub pool: Option<Spanned<PoolKind>>,
+    /// `sticky-address`
+    pub sticky: bool,
+}
+
+/// `nat`, `rdr`, `no nat` or `no rdr`
+#[derive(Clone, Debug)]
+pub struct TranslationRule {
+    /// The whole rule.
+    pub span: Span,
+    /// What it does.
+    pub kind: TranslationKind,
+    /// `no`
+    pub no: bool,
+    /// `pass`
+    pub pass: bool,
+    /// `log`
+    pub log: Option<Log>,
+    /// Which packets.
+    pub matching: Match,
+    /// What stands behind `->`; `None` with `no`.
+    pub target: Option<Target>,
+}

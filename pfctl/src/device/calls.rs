@@ -1,0 +1,429 @@
+//! The ioctls with their types.
+
+use super::{Buffer, Device, Errno, Failure, IoctlError};
+use pf_abi::{
+    AnchorPath, DIOCADDADDR, DIOCADDRULE, DIOCADDSTATE, DIOCADDSTATES, DIOCBEGINADDRS, DIOCCLRIFFLAG, DIOCCLRSTATES,
+    DIOCCLRSTATUS, DIOCGETADDR, DIOCGETADDRS, DIOCGETLCK, DIOCGETLIMIT, DIOCGETRULE, DIOCGETRULES, DIOCGETSTATES,
+    DIOCGETSTATUS, DIOCGETTIMEOUT, DIOCIGETIFACES, DIOCKILLSTATES, DIOCSETDEBUG, DIOCSETHOSTID, DIOCSETIFFLAG,
+    DIOCSETLCK, DIOCSETLIMIT, DIOCSETSTATUSIF, DIOCSETTIMEOUT, DIOCSTART, DIOCSTOP, DIOCXBEGIN, DIOCXCOMMIT,
+    DIOCXROLLBACK, IfName, IocIf, IocIface, IocLimit, IocPoolAddr, IocRule, IocState, IocStateKill, IocStates, IocTm,
+    IocTrans, IocTransE, Kif, Limit, PFI_IFLAG_SKIP, PoolAddr, Rule, RulesetKind, Status, SyncState, Timeout,
+};
+use std::io;
+use std::mem::offset_of;
+use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
+
+/// The bytes of some structs.
+pub fn as_bytes_mut<T: FromBytes + IntoBytes + KnownLayout + Immutable>(list: &mut [T]) -> &mut [u8] {
+    list.as_mut_bytes()
+}
+
+/// A device with pf's ioctls as functions. Each says in its error what it was meant to do.
+pub struct Pf<'a> {
+    device: &'a mut dyn Device,
+}
+
+type Outcome<T> = Result<T, IoctlError>;
+
+/// The error of an answer that cannot be.
+fn nonsense(cmd: u64, doing: &str, what: &str) -> IoctlError {
+    IoctlError {
+        cmd,
+        failure: Failure::Io(io::Error::new(io::ErrorKind::InvalidData, what.to_owned())),
+        doing: doing.to_owned(),
+    }
+}
+
+impl<'a> Pf<'a> {
+    /// Uses a device.
+    pub fn new(device: &'a mut dyn Device) -> Self {
+        Self { device }
+    }
+
+    /// The same device for a shorter while.
+    pub fn reborrow(&mut self) -> Pf<'_> {
+        Pf {
+            device: &mut *self.device,
+        }
+    }
+
+    fn raw(&mut self, cmd: u64, argument: &mut [u8], buffer: Option<Buffer<'_>>, doing: &str) -> Outcome<()> {
+        self.device.ioctl(cmd, argument, buffer).map_err(|failure| IoctlError {
+            cmd,
+            failure,
+            doing: doing.to_owned(),
+        })
+    }
+
+    fn call<T>(&mut self, cmd: u64, argument: &mut T, doing: &str) -> Outcome<()>
+    where
+        T: FromBytes + IntoBytes + KnownLayout + Immutable,
+    {
+        self.raw(cmd, argument.as_mut_bytes(), None, doing)
+    }
+
+    /// Enables pf.
+    pub fn start(&mut self) -> Outcome<()> {
+        self.raw(DIOCSTART, &mut [], None, "enabling pf")
+    }
+
+    /// Disables pf.
+    pub fn stop(&mut self) -> Outcome<()> {
+        self.raw(DIOCSTOP, &mut [], None, "disabling pf")
+    }
+
+    /// The status.
+    pub fn status(&mut self) -> Outcome<Status> {
+        let mut status = Status::default();
+        self.call(DIOCGETSTATUS, &mut status, "reading the status")?;
+        Ok(status)
+    }
+
+    /// Clears the counters of the status.
+    pub fn clear_status(&mut self) -> Outcome<()> {
+        self.raw(DIOCCLRSTATUS, &mut [], None, "clearing the statistics")
+    }
+
+    /// A timeout.
+    pub fn timeout(&mut self, timeout: Timeout) -> Outcome<i32> {
+        let mut argument = IocTm {
+            timeout: timeout as i32,
+            seconds: 0,
+        };
+        let doing = format!("reading timeout {}", timeout.name());
+        self.call(DIOCGETTIMEOUT, &mut argument, &doing)?;
+        Ok(argument.seconds)
+    }
+
+    /// Sets a timeout: its value until now.
+    pub fn set_timeout(&mut self, timeout: Timeout, seconds: i32) -> Outcome<i32> {
+        let mut argument = IocTm {
+            timeout: timeout as i32,
+            seconds,
+        };
+        let doing = format!("setting timeout {} to {seconds}", timeout.name());
+        self.call(DIOCSETTIMEOUT, &mut argument, &doing)?;
+        Ok(argument.seconds)
+    }
+
+    /// A limit.
+    pub fn limit(&mut self, limit: Limit) -> Outcome<u32> {
+        let mut argument = IocLimit {
+            index: limit.into(),
+            limit: 0,
+        };
+        let doing = format!("reading limit {}", limit.name());
+        self.call(DIOCGETLIMIT, &mut argument, &doing)?;
+        Ok(argument.limit)
+    }
+
+    /// Sets a limit: its value until now.
+    pub fn set_limit(&mut self, limit: Limit, value: u32) -> Outcome<u32> {
+        let mut argument = IocLimit {
+            index: limit.into(),
+            limit: value,
+        };
+        let doing = format!("setting limit {} to {value}", limit.name());
+        self.call(DIOCSETLIMIT, &mut argument, &doing).map_err(|error| {
+            if error.errno() == Some(pf_abi::errno::EBUSY) {
+                error.doing(format!("{doing}, below the number that there are now"))
+            } else {
+                error
+            }
+        })?;
+        Ok(argument.limit)
+    }
+
+    /// Sets the debug level.
+    pub fn set_debug(&mut self, mut level: u32) -> Outcome<()> {
+        self.call(DIOCSETDEBUG, &mut level, "setting the debug level")
+    }
+
+    /// Sets the host's identity, in network byte order; 0 for a random one.
+    pub fn set_host_id(&mut self, mut id: u32) -> Outcome<()> {
+        self.call(DIOCSETHOSTID, &mut id, "setting the identity of the host")
+    }
+
+    /// Sets the log interface; empty for none.
+    pub fn set_log_interface(&mut self, ifname: IfName) -> Outcome<()> {
+        let doing = format!("setting loginterface {}", ifname.as_str().unwrap_or("?"));
+        self.call(DIOCSETSTATUSIF, &mut IocIf { ifname }, &doing)
+    }
+
+    /// Makes pf leave an interface alone.
+    pub fn skip(&mut self, name: IfName) -> Outcome<()> {
+        let doing = format!("setting skip on {}", name.as_str().unwrap_or("?"));
+        let mut argument = IocIface {
+            name,
+            flags: PFI_IFLAG_SKIP,
+            ..IocIface::default()
+        };
+        self.call(DIOCSETIFFLAG, &mut argument, &doing)
+    }
+
+    /// Makes pf look at all interfaces.
+    pub fn skip_none(&mut self) -> Outcome<()> {
+        let mut argument = IocIface {
+            flags: PFI_IFLAG_SKIP,
+            ..IocIface::default()
+        };
+        self.call(DIOCCLRIFFLAG, &mut argument, "setting skip on none")
+    }
+
+    /// The interfaces that pf leaves alone.
+    pub fn skipped(&mut self) -> Outcome<Vec<IfName>> {
+        let doing = "reading the interfaces";
+        let esize = size_of::<Kif>() as i32;
+        let mut count = 64;
+        loop {
+            let mut kifs = vec![Kif::default(); count];
+            let mut argument = IocIface {
+                esize,
+                size: count as i32,
+                ..IocIface::default()
+            };
+            let buffer = Buffer {
+                pointer_at: offset_of!(IocIface, buffer),
+                bytes: as_bytes_mut(&mut kifs),
+            };
+            self.raw(DIOCIGETIFACES, argument.as_mut_bytes(), Some(buffer), doing)?;
+            let found = usize::try_from(argument.size)
+                .map_err(|_| nonsense(DIOCIGETIFACES, doing, "a negative number of interfaces"))?;
+            if found > count && found <= 1 << 16 {
+                count = found;
+                continue;
+            }
+            return Ok(kifs
+                .iter()
+                .take(found)
+                .filter(|kif| kif.flags & PFI_IFLAG_SKIP != 0)
+                .map(|kif| kif.name)
+                .collect());
+        }
+    }
+
+    /// Begins a transaction over some lists of the main ruleset: their tickets.
+    pub fn begin(&mut self, kinds: &[RulesetKind]) -> Outcome<Vec<u32>> {
+        let mut elements = elements(kinds, &[]);
+        self.transaction(DIOCXBEGIN, &mut elements, "beginning a transaction")?;
+        Ok(elements.iter().map(|element| element.ticket).collect())
+    }
+
+    /// Makes what was loaded since [`Self::begin`] the active rules.
+    pub fn commit(&mut self, kinds: &[RulesetKind], tickets: &[u32]) -> Outcome<()> {
+        let mut elements = elements(kinds, tickets);
+        self.transaction(DIOCXCOMMIT, &mut elements, "making the new rules the active ones")
+    }
+
+    /// Forgets what was loaded since [`Self::begin`].
+    pub fn roll_back(&mut self, kinds: &[RulesetKind], tickets: &[u32]) -> Outcome<()> {
+        let mut elements = elements(kinds, tickets);
+        self.transaction(DIOCXROLLBACK, &mut elements, "forgetting the new rules")
+    }
+
+    fn transaction(&mut self, cmd: u64, list: &mut [IocTransE], doing: &str) -> Outcome<()> {
+        let mut argument = IocTrans {
+            size: list.len() as i32,
+            esize: size_of::<IocTransE>() as i32,
+            ..IocTrans::default()
+        };
+        let buffer = Buffer {
+            pointer_at: offset_of!(IocTrans, array),
+            bytes: as_bytes_mut(list),
+        };
+        self.raw(cmd, argument.as_mut_bytes(), Some(buffer), doing)
+    }
+
+    /// Empties the buffer of pool addresses: its ticket.
+    pub fn begin_addresses(&mut self) -> Outcome<u32> {
+        let mut argument = IocPoolAddr::new_zeroed();
+        self.call(DIOCBEGINADDRS, &mut argument, "beginning a pool of addresses")?;
+        Ok(argument.ticket)
+    }
+
+    /// Adds an address to the buffer.
+    pub fn add_address(&mut self, ticket: u32, af: u8, addr: &PoolAddr) -> Outcome<()> {
+        let mut argument = IocPoolAddr {
+            ticket,
+            af,
+            addr: *addr,
+            ..IocPoolAddr::default()
+        };
+        self.call(DIOCADDADDR, &mut argument, "adding an address to a pool")
+    }
+
+    /// Adds a rule to a list of a transaction.
+    pub fn add_rule(&mut self, ticket: u32, pool_ticket: u32, rule: &Rule) -> Outcome<()> {
+        let mut argument = IocRule {
+            ticket,
+            pool_ticket,
+            rule: rule.clone(),
+            ..IocRule::default()
+        };
+        self.call(DIOCADDRULE, &mut argument, "adding a rule")
+    }
+
+    /// How many active rules a list has, and their ticket. `action` is that of any rule of the list.
+    pub fn rule_count(&mut self, action: u8) -> Outcome<(u32, u32)> {
+        let mut argument = IocRule::default();
+        argument.rule.action = action;
+        self.call(DIOCGETRULES, &mut argument, "reading how many rules there are")?;
+        Ok((argument.nr, argument.ticket))
+    }
+
+    /// An active rule, and the anchor that it calls.
+    pub fn rule(&mut self, action: u8, ticket: u32, nr: u32) -> Outcome<(Rule, AnchorPath)> {
+        let mut argument = IocRule {
+            ticket,
+            nr,
+            ..IocRule::default()
+        };
+        argument.rule.action = action;
+        self.call(DIOCGETRULE, &mut argument, &format!("reading rule {nr}"))?;
+        Ok((argument.rule, argument.anchor_call))
+    }
+
+    /// The addresses of an active rule's pool.
+    pub fn pool(&mut self, action: u8, ticket: u32, nr: u32) -> Outcome<Vec<PoolAddr>> {
+        let doing = format!("reading the addresses of rule {nr}");
+        let mut argument = IocPoolAddr {
+            r_action: action,
+            r_num: nr,
+            ticket,
+            ..IocPoolAddr::default()
+        };
+        self.call(DIOCGETADDRS, &mut argument, &doing)?;
+        let mut pool = Vec::new();
+        for index in 0..argument.nr {
+            argument.nr = index;
+            self.call(DIOCGETADDR, &mut argument, &doing)?;
+            pool.push(argument.addr);
+        }
+        Ok(pool)
+    }
+
+    /// All states.
+    pub fn states(&mut self) -> Outcome<Vec<SyncState>> {
+        const SIZE: usize = size_of::<SyncState>();
+        let doing = "reading the states";
+        let mut argument = IocStates::default();
+        self.call(DIOCGETSTATES, &mut argument, doing)?;
+        loop {
+            let asked =
+                usize::try_from(argument.len).map_err(|_| nonsense(DIOCGETSTATES, doing, "a negative length"))?;
+            if asked == 0 {
+                return Ok(Vec::new());
+            }
+            // Room for some more, that may come to be in between; where there is none left over, it may be too little.
+            let count = (asked / SIZE + asked / SIZE / 8 + 16).min(i32::MAX as usize / SIZE);
+            let mut states = vec![SyncState::default(); count];
+            argument.len = (count * SIZE) as i32;
+            let buffer = Buffer {
+                pointer_at: offset_of!(IocStates, buf),
+                bytes: as_bytes_mut(&mut states),
+            };
+            self.raw(DIOCGETSTATES, argument.as_mut_bytes(), Some(buffer), doing)?;
+            let filled = usize::try_from(argument.len).unwrap_or(usize::MAX) / SIZE;
+            if filled < count || count == i32::MAX as usize / SIZE {
+                states.truncate(filled);
+                return Ok(states);
+            }
+            if filled > count {
+                return Err(nonsense(DIOCGETSTATES, doing, "more states than there was room for"));
+            }
+            argument.len = argument.len.saturating_mul(2);
+        }
+    }
+
+    /// Adds states in their order up to the first that is refused: how many were added.
+    pub fn add_states(&mut self, states: &mut [SyncState]) -> Outcome<usize> {
+        const SIZE: usize = size_of::<SyncState>();
+        let doing = "adding states";
+        let count = states.len();
+        let len = i32::try_from(count * SIZE).map_err(|_| nonsense(DIOCADDSTATES, doing, "too many states at once"))?;
+        let mut argument = IocStates {
+            len,
+            ..IocStates::default()
+        };
+        let buffer = Buffer {
+            pointer_at: offset_of!(IocStates, buf),
+            bytes: as_bytes_mut(states),
+        };
+        self.raw(DIOCADDSTATES, argument.as_mut_bytes(), Some(buffer), doing)?;
+        match usize::try_from(argument.len) {
+            Ok(bytes) if bytes % SIZE == 0 && bytes <= count * SIZE => Ok(bytes / SIZE),
+            _ => Err(nonsense(DIOCADDSTATES, doing, "a length that cannot be")),
+        }
+    }
+
+    /// Adds one state. `Ok(Err(_))` is the number with which it was refused.
+    pub fn add_state(&mut self, state: &mut SyncState) -> Outcome<Result<(), Errno>> {
+        let mut argument = IocState::default();
+        let buffer = Buffer {
+            pointer_at: offset_of!(IocState, state),
+            bytes: state.as_mut_bytes(),
+        };
+        match self.raw(DIOCADDSTATE, argument.as_mut_bytes(), Some(buffer), "adding a state") {
+            Ok(()) => Ok(Ok(())),
+            Err(IoctlError {
+                failure: Failure::Refused(errno),
+                ..
+            }) if matches!(
+                errno.0,
+                pf_abi::errno::EEXIST | pf_abi::errno::EINVAL | pf_abi::errno::ENOMEM | pf_abi::errno::ENOSPC
+            ) =>
+            {
+                Ok(Err(errno))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes all states, or those of an interface: how many, as far as a byte can say.
+    pub fn clear_states(&mut self, ifname: IfName) -> Outcome<u8> {
+        let mut argument = IocStateKill {
+            ifname,
+            ..IocStateKill::default()
+        };
+        self.call(DIOCCLRSTATES, &mut argument, "removing the states")?;
+        Ok(argument.af)
+    }
+
+    /// Removes the states that match: how many, as far as a byte can say.
+    pub fn kill_states(&mut self, argument: &mut IocStateKill) -> Outcome<u8> {
+        self.call(DIOCKILLSTATES, argument, "removing states")?;
+        Ok(argument.af)
+    }
+
+    /// Whether the state table is locked; `None` where pf cannot say, as NetBSD's own.
+    pub fn is_locked(&mut self) -> Outcome<Option<bool>> {
+        let mut locked = 0u32;
+        match self.call(DIOCGETLCK, &mut locked, "asking for the lock of the state table") {
+            Ok(()) => Ok(Some(locked != 0)),
+            Err(error) if error.is_unknown() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Locks or unlocks the state table.
+    pub fn set_lock(&mut self, locked: bool) -> Outcome<()> {
+        let doing = if locked {
+            "locking the state table"
+        } else {
+            "unlocking the state table"
+        };
+        self.call(DIOCSETLCK, &mut u32::from(locked), doing)
+    }
+}
+
+fn elements(kinds: &[RulesetKind], tickets: &[u32]) -> Vec<IocTransE> {
+    kinds
+        .iter()
+        .enumerate()
+        .map(|(index, kind)| IocTransE {
+            rs_num: (*kind).into(),
+            ticket: tickets.get(index).copied().unwrap_or(0),
+            ..IocTransE::default()
+        })
+        .collect()
+}

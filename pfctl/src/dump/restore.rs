@@ -1,0 +1,156 @@
+//! States out of a dump and into the kernel.
+
+use super::identity::Identity;
+use super::store::{records, translation_kind};
+use super::{Dump, RuleRecord};
+use crate::device::{Errno, Pf};
+use crate::lock::{Held, LockError};
+use pf_abi::{NO_RULE, RulesetKind, SyncState, errno};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+/// States that are added with one ioctl.
+const BATCH: usize = 4096;
+
+/// What became of a dump.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// States added.
+    pub loaded: usize,
+    /// States refused, by the number with which they were.
+    pub refused: BTreeMap<Errno, usize>,
+    /// States added whose rule is not loaded now.
+    pub without_rule: usize,
+}
+
+impl Summary {
+    /// States refused in all.
+    pub fn refused_count(&self) -> usize {
+        self.refused.values().sum()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "loaded {} states", self.loaded)?;
+        if self.without_rule > 0 {
+            write!(
+                f,
+                " ({} of them without their rule, which is not loaded)",
+                self.without_rule
+            )?;
+        }
+        for (index, (reason, count)) in self.refused.iter().enumerate() {
+            let separator = if index == 0 {
+                format!(", refused {}: ", self.refused_count())
+            } else {
+                ", ".to_owned()
+            };
+            write!(f, "{separator}{count} {}", reason_text(*reason))?;
+        }
+        Ok(())
+    }
+}
+
+fn reason_text(reason: Errno) -> String {
+    match reason.0 {
+        errno::EEXIST => "already exist".to_owned(),
+        errno::EINVAL => "invalid".to_owned(),
+        errno::ENOMEM => "for lack of memory".to_owned(),
+        errno::ENOSPC => "beyond the limit of states".to_owned(),
+        _ => format!("refused with \"{reason}\""),
+    }
+}
+
+/// Adds the states of a dump under the lock, each with the number that its rule has now. One that is refused does not keep
+/// others out.
+pub fn restore(held: &mut Held<'_>, dump: &Dump) -> Result<Summary, LockError> {
+    let numbers = Numbers::find(held, dump)?;
+    let mut summary = Summary::default();
+    // NetBSD's own pf does not know DIOCGETLCK; its DIOCADDSTATE follows a user's pointer in the kernel, and must not be called.
+    let tells_why = held.pf()?.is_locked()?.is_some();
+    for batch in dump.states.chunks(BATCH) {
+        let mut states: Vec<(SyncState, bool)> = batch.iter().map(|state| numbers.renumber(*state)).collect();
+        add_batch(held, &mut states, tells_why, &mut summary)?;
+    }
+    Ok(summary)
+}
+
+fn add_batch(
+    held: &mut Held<'_>,
+    states: &mut [(SyncState, bool)],
+    tells_why: bool,
+    summary: &mut Summary,
+) -> Result<(), LockError> {
+    let mut rest = states;
+    while !rest.is_empty() {
+        let mut records: Vec<SyncState> = rest.iter().map(|(state, _)| *state).collect();
+        let added = held.pf()?.add_states(&mut records)?;
+        let (done, left) = rest.split_at_mut(added);
+        summary.loaded += done.len();
+        summary.without_rule += done.iter().filter(|(_, has_rule)| !has_rule).count();
+        let Some(((refused, has_rule), behind)) = left.split_first_mut() else {
+            return Ok(());
+        };
+        if tells_why {
+            add_one(&mut held.pf()?, refused, *has_rule, summary)?;
+        } else {
+            *summary.refused.entry(Errno(errno::EINVAL)).or_insert(0) += 1;
+        }
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// Asks why a state was refused; it may be taken after all, when what was in its way is gone.
+fn add_one(pf: &mut Pf<'_>, state: &mut SyncState, has_rule: bool, summary: &mut Summary) -> Result<(), LockError> {
+    match pf.add_state(state)? {
+        Ok(()) => {
+            summary.loaded += 1;
+            summary.without_rule += usize::from(!has_rule);
+        }
+        Err(errno) => *summary.refused.entry(errno).or_insert(0) += 1,
+    }
+    Ok(())
+}
+
+/// The numbers that the rules of a dump have now.
+struct Numbers(HashMap<(RulesetKind, u32), u32>);
+
+impl Numbers {
+    fn find(held: &mut Held<'_>, dump: &Dump) -> Result<Self, LockError> {
+        let mut numbers = HashMap::new();
+        for kind in [RulesetKind::Filter, RulesetKind::Nat, RulesetKind::Rdr] {
+            let wanted: Vec<&RuleRecord> = dump.rules.iter().filter(|rule| rule.kind == kind).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let mut now: HashMap<Identity, Vec<u32>> = HashMap::new();
+            for record in records(held, kind)? {
+                now.entry(record.identity).or_default().push(record.number);
+            }
+            for rule in wanted {
+                // Of rules that say the same, the one in the same place; if there are fewer now, the last.
+                let same = now.get(&rule.identity);
+                let number = same.and_then(|same| same.get(rule.ordinal as usize).or(same.last()));
+                if let Some(number) = number {
+                    numbers.insert((kind, rule.number), *number);
+                }
+            }
+        }
+        Ok(Self(numbers))
+    }
+
+    /// A state with the numbers of now, and whether it has the rule that it had.
+    fn renumber(&self, mut state: SyncState) -> (SyncState, bool) {
+        let lookup = |kind, number| self.0.get(&(kind, number)).copied().unwrap_or(NO_RULE);
+        let had_rule = state.rule != NO_RULE;
+        state.rule = match state.anchor {
+            NO_RULE => lookup(RulesetKind::Filter, state.rule),
+            _ => NO_RULE,
+        };
+        state.nat_rule = lookup(translation_kind(&state), state.nat_rule);
+        state.anchor = NO_RULE;
+        (state, !had_rule || state.rule != NO_RULE)
+    }
+}

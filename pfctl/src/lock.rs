@@ -1,0 +1,137 @@
+//! The lock of the state table, held for a while and given back.
+//!
+//! While the table is locked no state is looked up and none expires, so that what is read is of one moment. Every
+//! connection stalls meanwhile, so the lock must never stay: [`Held`] gives it back when it goes out of scope, after
+//! an error too, and signals that would end the process are only noted while it is held.
+//!
+//! Somebody may have locked the table before (`pfs -l`): then it stays locked.
+
+use crate::device::{IoctlError, Pf};
+use signal_hook::SigId;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why something under the lock ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The lock itself, or an ioctl under it.
+    #[error(transparent)]
+    Ioctl(#[from] IoctlError),
+    /// A signal came.
+    #[error("interrupted by a signal; nothing is left locked")]
+    Interrupted,
+    /// Signals could not be held off.
+    #[error("cannot hold off signals: {0}")]
+    Signals(io::Error),
+    /// The table ought to be locked, and is not.
+    #[error("the state table is not locked: lock it with `pfs -l`, or use -W and -R, which lock it themselves")]
+    NotLocked,
+}
+
+/// The lock of the state table, taken.
+pub struct Held<'a> {
+    pf: Pf<'a>,
+    /// Whether this took it, and so must give it back.
+    taken: bool,
+    signals: Signals,
+}
+
+impl<'a> Held<'a> {
+    /// Locks the table, unless it is locked: then it stays so in the end.
+    pub fn take(mut pf: Pf<'a>) -> Result<Self, LockError> {
+        let signals = Signals::hold_off().map_err(LockError::Signals)?;
+        let was_locked = pf.is_locked()?.unwrap_or(false);
+        let mut held = Self {
+            pf,
+            taken: !was_locked,
+            signals,
+        };
+        if held.taken {
+            // From here on an error drops `held`, which unlocks: the ioctl may have failed after it locked.
+            held.pf.set_lock(true)?;
+        }
+        Ok(held)
+    }
+
+    /// Relies on a lock that somebody else holds. Where pf cannot say whether it is held, that is believed.
+    pub fn expect(mut pf: Pf<'a>) -> Result<Self, LockError> {
+        if pf.is_locked()? == Some(false) {
+            return Err(LockError::NotLocked);
+        }
+        Ok(Self {
+            pf,
+            taken: false,
+            signals: Signals::hold_off().map_err(LockError::Signals)?,
+        })
+    }
+
+    /// The device, to be used under the lock; an error after a signal.
+    pub fn pf(&mut self) -> Result<Pf<'_>, LockError> {
+        if self.signals.came() {
+            return Err(LockError::Interrupted);
+        }
+        Ok(self.pf.reborrow())
+    }
+
+    /// Gives the lock back: the error that dropping would swallow.
+    pub fn release(mut self) -> Result<(), LockError> {
+        let outcome = self.unlock();
+        // A second try follows when this is dropped.
+        self.taken = outcome.is_err();
+        outcome?;
+        if self.signals.came() {
+            return Err(LockError::Interrupted);
+        }
+        Ok(())
+    }
+
+    fn unlock(&mut self) -> Result<(), IoctlError> {
+        if self.taken {
+            self.pf.set_lock(false)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.unlock() {
+            eprintln!("pfctl: {error}: THE STATE TABLE MAY STILL BE LOCKED; unlock it with `pfs -u`");
+        }
+    }
+}
+
+/// Signals that would end the process, noted instead.
+#[derive(Debug)]
+struct Signals {
+    came: Arc<AtomicBool>,
+    registered: Vec<SigId>,
+}
+
+impl Signals {
+    fn hold_off() -> io::Result<Self> {
+        let mut signals = Self {
+            came: Arc::new(AtomicBool::new(false)),
+            registered: Vec::new(),
+        };
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let id = signal_hook::flag::register(signal, Arc::clone(&signals.came))?;
+            signals.registered.push(id);
+        }
+        Ok(signals)
+    }
+
+    fn came(&self) -> bool {
+        self.came.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for id in self.registered.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What the kernel holds, as NetBSD's pfctl prints it.
+
+pub mod addr;
+pub mod rule;
+pub mod state;
+pub mod status;
