@@ -103,15 +103,16 @@ fn export_host(host: &Host) -> SyncHost {
 }
 
 fn export_peer(peer: &Peer) -> SyncPeer {
-    let mut to = SyncPeer::default();
-    to.seqlo = peer.seqlo.0;
-    to.seqhi = peer.seqhi.0;
-    to.seqdiff = peer.seqdiff;
-    to.max_win = peer.max_win;
-    to.mss = peer.mss;
-    to.state = peer.state;
-    to.wscale = peer.wscale;
-    to
+    SyncPeer {
+        seqlo: peer.seqlo.0,
+        seqhi: peer.seqhi.0,
+        seqdiff: peer.seqdiff,
+        max_win: peer.max_win,
+        mss: peer.mss,
+        state: peer.state,
+        wscale: peer.wscale,
+        ..SyncPeer::default()
+    }
 }
 
 /// A record that makes sense.
@@ -171,12 +172,12 @@ impl<'a> Candidate<'a> {
 
     /// The state, as the scene has it. `host_id` makes it if nobody did.
     ///
-    /// A rule's number that no rule has now, or that is not that of a rule which makes such states, stands for none: what was
-    /// loaded when the record was made is not loaded now.
+    /// A rule's number that no rule has now, or one that lets nothing pass or translates nothing, stands for none: what was loaded
+    /// when the record was made is not loaded now. (A tool may restore states before it loads rules, as pfs(8) does.)
     pub(super) fn state(&self, scene: &Scene<'_>, interface: u16, host_id: u32) -> (Origin, Body) {
         let record = self.record;
         let find = |list: &RuleList, nr: u32| list.rules().get(nr as usize).cloned();
-        let rule = find(scene.config.filter(), record.rule).filter(|rule| rule.keep_state);
+        let rule = find(scene.config.filter(), record.rule).filter(|rule| rule.action == Action::Pass);
         let nat_rule = find(translations(scene.config, self.direction), record.nat_rule)
             .filter(|rule| rule.action == Action::Translate);
         // Silence beyond the half of the clock's circle would look like a time to come.

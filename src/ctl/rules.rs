@@ -14,7 +14,7 @@
 use core::mem::{offset_of, take};
 
 use pf_abi::{
-    AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AnchorPath, IfName, IocPoolAddr, IocRule, IocRuleset, IocTrans,
+    AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, IfName, IocPoolAddr, IocRule, IocRuleset, IocTrans,
     IocTransE, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind,
 };
 use zerocopy::IntoBytes;
@@ -222,11 +222,16 @@ pub(super) fn add_address(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
         return Err(Errno::Einval);
     }
     // Taken over field by field: no kernel pointer that it might claim, nothing in its padding.
-    let mut address = PoolAddr::default();
-    address.addr.a = from.addr.a;
-    address.addr.kind = from.addr.kind;
-    address.addr.iflags = from.addr.iflags;
-    address.ifname = name(&from.ifname)?;
+    let address = PoolAddr {
+        addr: AddrWrap {
+            a: from.addr.a,
+            kind: from.addr.kind,
+            iflags: from.addr.iflags,
+            ..AddrWrap::default()
+        },
+        ifname: name(&from.ifname)?,
+        ..PoolAddr::default()
+    };
     let staging = &mut pf.control.lock().staging;
     if arg.ticket != staging.pool_ticket {
         return Err(Errno::Ebusy);

@@ -62,9 +62,9 @@ pub(super) fn dump(pf: &Pf, caller: &Caller<'_>, arg: &mut IocStates) -> Result<
         && done < room
     {
         let wanted = records.len().min(room - done);
-        let (batch, _) = records.split_at_mut(wanted);
+        let batch = records.get_mut(..wanted).unwrap_or_default();
         let (made, next) = export(pf, start, batch);
-        let (made, _) = batch.split_at(made);
+        let made = batch.get(..made).unwrap_or_default();
         if !made.is_empty() {
             caller
                 .memory
@@ -157,7 +157,7 @@ pub(super) fn add_all(pf: &Pf, caller: &Caller<'_>, arg: &mut IocStates) -> Resu
     let mut done = 0;
     while done < count {
         let wanted = records.len().min(count - done);
-        let (batch, _) = records.split_at_mut(wanted);
+        let batch = records.get_mut(..wanted).unwrap_or_default();
         let read =
             element::<SyncState>(arg.buf, done).and_then(|from| caller.memory.copyin(from, batch.as_mut_bytes()));
         match read {

@@ -271,19 +271,22 @@ impl Machine {
 
 /// `pass ... keep state label LABEL`
 pub(crate) fn pass(label: &str) -> Rule {
-    let mut rule = Rule::default();
-    rule.action = Action::Pass.into();
-    rule.keep_state = PF_STATE_NORMAL;
-    rule.label = CName::new(label).unwrap();
-    rule
+    Rule {
+        action: Action::Pass.into(),
+        keep_state: PF_STATE_NORMAL,
+        label: CName::new(label).unwrap(),
+        ..Rule::default()
+    }
 }
 
 /// `nat ... inet -> ADDR label LABEL` or `rdr`, and its pool.
 pub(crate) fn translate(action: Action, label: &str, to: [u8; 4]) -> (Rule, Vec<PoolAddr>) {
-    let mut rule = pass(label);
-    rule.keep_state = 0;
-    rule.action = action.into();
-    rule.af = AF_INET;
+    let rule = Rule {
+        action: action.into(),
+        af: AF_INET,
+        keep_state: 0,
+        ..pass(label)
+    };
     let address = PoolAddr {
         addr: AddrWrap::masked(addr(IpAddr::from(to)), addr(IpAddr::from([255; 4]))),
         ..PoolAddr::default()
@@ -305,15 +308,14 @@ pub(crate) fn addr(ip: IpAddr) -> Addr {
 /// An established TCP connection through NAT, number `n` of many. Nobody made it: the table gives it its identity.
 pub(crate) fn connection(n: u32) -> SyncState {
     let [_, a, b, c] = n.to_be_bytes();
-    let peer = |seq: u32| {
-        let mut peer = SyncPeer::default();
-        peer.seqlo = seq;
-        peer.seqhi = seq.wrapping_add(65_535 << 7);
-        peer.max_win = 65_535;
-        peer.mss = 1460;
-        peer.state = TCPS_ESTABLISHED;
-        peer.wscale = PF_WSCALE_FLAG | 7;
-        peer
+    let peer = |seq: u32| SyncPeer {
+        seqlo: seq,
+        seqhi: seq.wrapping_add(65_535 << 7),
+        max_win: 65_535,
+        mss: 1460,
+        state: TCPS_ESTABLISHED,
+        wscale: PF_WSCALE_FLAG | 7,
+        ..SyncPeer::default()
     };
     SyncState {
         ifname: IfName::new("em0").unwrap(),
@@ -341,8 +343,10 @@ impl Machine {
     /// DIOCADDSTATE
     pub(crate) fn add_state(&self, state: &SyncState) -> Result<(), Errno> {
         let at = self.memory.put(state.as_bytes());
-        let mut arg = IocState::default();
-        arg.state = at;
+        let mut arg = IocState {
+            state: at,
+            ..IocState::default()
+        };
         let result = self.ioctl(DIOCADDSTATE, &mut arg);
         self.memory.take(at);
         result
@@ -351,9 +355,11 @@ impl Machine {
     /// DIOCADDSTATES: how many were added.
     pub(crate) fn add_states(&self, states: &[SyncState]) -> Result<usize, Errno> {
         let at = self.memory.put(states.as_bytes());
-        let mut arg = IocStates::default();
-        arg.len = size_of_val(states) as i32;
-        arg.buf = at;
+        let mut arg = IocStates {
+            len: size_of_val(states) as i32,
+            buf: at,
+            ..IocStates::default()
+        };
         let result = self.ioctl(DIOCADDSTATES, &mut arg);
         self.memory.take(at);
         assert_eq!(arg.len as usize % size_of::<SyncState>(), 0);
@@ -363,9 +369,11 @@ impl Machine {
     /// DIOCGETSTATES into room for `room` bytes: the records, and `len` as it came back.
     pub(crate) fn dump_into(&self, room: usize) -> Result<(Vec<SyncState>, i32), Errno> {
         let at = self.memory.put(&vec![0xa5; room]);
-        let mut arg = IocStates::default();
-        arg.len = room as i32;
-        arg.buf = at;
+        let mut arg = IocStates {
+            len: room as i32,
+            buf: at,
+            ..IocStates::default()
+        };
         let result = self.read_ioctl(DIOCGETSTATES, &mut arg);
         let bytes = self.memory.take(at);
         result?;
