@@ -77,6 +77,7 @@ pub enum Verdict {
 
 impl Pf {
     /// A packet filter with the default rule, disabled.
+    #[inline(never)]
     pub fn new(kernel: Kernel) -> Result<KBox<Self>, NoMemory> {
         let host_id = kernel.random_u32();
         KBox::new(Pf {
@@ -90,10 +91,16 @@ impl Pf {
             locked: AtomicBool::new(false),
             debug: AtomicU32::new(pf_abi::PF_DEBUG_URGENT),
             host_id: AtomicU32::new(host_id),
-            control: Mutex::new(Control::new())?,
+            control: Self::new_control()?,
             sweep: Mutex::new(Sweep::default())?,
             kernel,
         })
+    }
+
+    /// A function of its own, so that this does not lie on a kernel's stack beside all the rest.
+    #[inline(never)]
+    fn new_control() -> Result<Mutex<Control>, NoMemory> {
+        Mutex::new(Control::new())
     }
 
     /// The system around it.

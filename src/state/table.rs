@@ -50,6 +50,9 @@ unsafe impl Send for Limbo {}
 
 impl StateTable {
     /// An empty table for at most `limit` states.
+    ///
+    /// Not inlined, so that its parts do not lie on a kernel's stack beside those of its owner.
+    #[inline(never)]
     pub fn new(kernel: &Kernel, limit: usize) -> Result<Self, NoMemory> {
         let mut secret = [0; 16];
         kernel.fill_random(&mut secret);

@@ -9,6 +9,7 @@ mod memory;
 mod passive;
 mod pool;
 
+use core::alloc::Layout;
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
@@ -170,31 +171,37 @@ impl Write for Line {
     }
 }
 
-/// mutex(9), adaptive: a lock that may sleep, around a value.
+/// mutex(9), adaptive: a lock that may sleep, around a value. Both lie in kernel memory, where the kernel's waiters find
+/// the lock at the same address for its whole life.
 ///
 /// # Invariants
-/// `lock` comes from mutex_obj_alloc(9), and is freed once, by the drop. The value is only touched with the lock held, or through
-/// `&mut self`.
-pub struct Mutex<T> {
-    lock: NonNull<ffi::kmutex_t>,
+/// The pointer comes from `alloc` and is freed once, by the drop; the lock there was made by mutex_init(9). The value is
+/// only touched with the lock held, or through `&mut self`.
+pub struct Mutex<T>(NonNull<Locked<T>>);
+
+struct Locked<T> {
+    lock: ffi::kmutex_t,
     value: UnsafeCell<T>,
 }
 
 impl<T> Mutex<T> {
+    const LAYOUT: Layout = Layout::new::<Locked<T>>();
+
     /// Puts `value` behind a lock that nobody holds.
     pub fn new(value: T) -> Result<Self, NoMemory> {
-        // SAFETY: an adaptive lock, for nobody at a raised level. The call sleeps until there is memory.
-        let lock = unsafe { ffi::mutex_obj_alloc(ffi::MUTEX_DEFAULT, ffi::IPL_NONE) };
-        Ok(Mutex {
-            lock: NonNull::new(lock).ok_or(NoMemory)?,
-            value: UnsafeCell::new(value),
-        })
+        let this: NonNull<Locked<T>> = alloc(Self::LAYOUT).ok_or(NoMemory)?.cast();
+        // SAFETY: the memory is fresh, and of this layout. The lock is adaptive, for nobody at a raised level.
+        unsafe {
+            (&raw mut (*this.as_ptr()).value).write(UnsafeCell::new(value));
+            ffi::mutex_init(&raw mut (*this.as_ptr()).lock, ffi::MUTEX_DEFAULT, ffi::IPL_NONE);
+        }
+        Ok(Mutex(this))
     }
 
     /// Waits for the lock and takes it.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         // SAFETY: by the invariant this is a mutex.
-        unsafe { ffi::mutex_enter(self.lock.as_ptr()) };
+        unsafe { ffi::mutex_enter(&raw mut (*self.0.as_ptr()).lock) };
         MutexGuard {
             mutex: self,
             of_this_lwp: PhantomData,
@@ -204,8 +211,13 @@ impl<T> Mutex<T> {
 
 impl<T> Drop for Mutex<T> {
     fn drop(&mut self) {
-        // SAFETY: by the invariant this is a mutex; `&mut self` says that nobody holds it or waits for it.
-        unsafe { ffi::mutex_obj_free(self.lock.as_ptr()) };
+        // SAFETY: by the invariant this is a mutex and a value; `&mut self` says that nobody holds it or waits for it, and
+        // this is the one drop.
+        unsafe {
+            ffi::mutex_destroy(&raw mut (*self.0.as_ptr()).lock);
+            self.0.drop_in_place();
+            free(self.0.cast(), Self::LAYOUT);
+        }
     }
 }
 
@@ -228,21 +240,21 @@ impl<T> Deref for MutexGuard<'_, T> {
 
     fn deref(&self) -> &T {
         // SAFETY: the lock is held as long as the guard lives.
-        unsafe { &*self.mutex.value.get() }
+        unsafe { &*self.mutex.0.as_ref().value.get() }
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the lock is held as long as the guard lives, and `&mut self` says that there is no other reference.
-        unsafe { &mut *self.mutex.value.get() }
+        unsafe { &mut *self.mutex.0.as_ref().value.get() }
     }
 }
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         // SAFETY: by the invariant we hold it.
-        unsafe { ffi::mutex_exit(self.mutex.lock.as_ptr()) };
+        unsafe { ffi::mutex_exit(&raw mut (*self.mutex.0.as_ptr()).lock) };
     }
 }
 
