@@ -10,8 +10,8 @@ use crate::device::{IoctlError, Pf};
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Why something under the lock ended early.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,14 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Signals that would end the process, noted instead.
+/// The signals that are held off.
+const HELD_OFF: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+/// Whether these signals end the process, as they do by default. What is registered for a signal stays for good, so there is
+/// one flag for the whole process, as there is one action of a signal.
+static DEFAULT_ACTION: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Signals that would end the process, noted instead until this is dropped; then they end it again.
 #[derive(Debug)]
 struct Signals {
     came: Arc<AtomicBool>,
@@ -112,26 +119,41 @@ struct Signals {
 
 impl Signals {
     fn hold_off() -> io::Result<Self> {
+        if DEFAULT_ACTION.get().is_none() {
+            let flag = Arc::new(AtomicBool::new(true));
+            for signal in HELD_OFF {
+                signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))?;
+            }
+            let _ = DEFAULT_ACTION.set(flag);
+        }
         let mut signals = Self {
             came: Arc::new(AtomicBool::new(false)),
             registered: Vec::new(),
         };
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in HELD_OFF {
             let id = signal_hook::flag::register(signal, Arc::clone(&signals.came))?;
             signals.registered.push(id);
         }
+        set_default_action(false);
         Ok(signals)
     }
 
     fn came(&self) -> bool {
-        self.came.load(Ordering::Relaxed)
+        self.came.load(Ordering::SeqCst)
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        set_default_action(true);
         for id in self.registered.drain(..) {
             signal_hook::low_level::unregister(id);
         }
+    }
+}
+
+fn set_default_action(on: bool) {
+    if let Some(flag) = DEFAULT_ACTION.get() {
+        flag.store(on, Ordering::SeqCst);
     }
 }

@@ -284,6 +284,12 @@ fn refuse_unsupported(cursor: &Cursor<'_>) -> Parse<()> {
     if negated {
         return Err(Box::new(Diagnostic::unsupported(cursor.here(), "`! tagged`")));
     }
+    if cursor.at_word("port") {
+        return Err(Box::new(
+            Diagnostic::error(cursor.here(), "`port` without `from` or `to` before it")
+                .hint("write `to port ...` or `from port ...`"),
+        ));
+    }
     match UNSUPPORTED.iter().find(|word| cursor.at_word(word)) {
         Some(word) => Err(Box::new(Diagnostic::unsupported(cursor.here(), format!("`{word}`")))),
         None => Ok(()),

@@ -1,0 +1,582 @@
+//! pf.conf(5): each line beside what NetBSD's pfctl would print of its rules, and the mistakes beside their reports.
+
+mod support;
+
+use pf_abi::{Limit, Timeout};
+use support::{compile, printed};
+
+/// The lines of a text, without indentation and empty ones.
+fn lines(text: &str) -> Vec<String> {
+    text.lines()
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+#[track_caller]
+fn check(conf: &str, expected: &str) {
+    assert_eq!(printed(conf), lines(expected), "{conf}");
+}
+
+#[test]
+fn pass_keeps_state_unless_told() {
+    check("pass", "pass all flags S/SA keep state");
+    check("pass all", "pass all flags S/SA keep state");
+    check("pass no state", "pass all no state");
+    check("pass flags any", "pass all flags any keep state");
+    check("pass proto tcp flags any", "pass proto tcp all flags any keep state");
+    check("pass proto udp", "pass proto udp all keep state");
+    check(
+        "pass proto tcp flags /SFRA",
+        "pass proto tcp all flags /FSRA keep state",
+    );
+    check("pass fragment", "pass all keep state fragment");
+    check(
+        "pass proto tcp modulate state",
+        "pass proto tcp all flags S/SA modulate state",
+    );
+    check("pass proto udp modulate state", "pass proto udp all keep state");
+}
+
+#[test]
+fn block_answers_as_told() {
+    check("block", "block drop all");
+    check("block drop in", "block drop in all");
+    check("block return", "block return all");
+    check("block return-rst proto tcp", "block return-rst proto tcp all");
+    check(
+        "block return-rst(ttl 9) proto tcp",
+        "block return-rst(ttl 9) proto tcp all",
+    );
+    check("block return-icmp", "block return-icmp(port-unr, port-unr) all");
+    check("block return-icmp inet", "block return-icmp(port-unr) inet all");
+    check("block return-icmp(net-unr) inet", "block return-icmp(net-unr) inet all");
+    check("block return-icmp(13) inet", "block return-icmp(13) inet all");
+    check(
+        "block return-icmp6(admin-unr) inet6",
+        "block return-icmp6(admin-unr) inet6 all",
+    );
+    check("block return-icmp(1, 2)", "block return-icmp(host-unr, notnbr-unr) all");
+    check(
+        "set block-policy return\nblock\nblock drop",
+        "block return all\nblock drop all",
+    );
+}
+
+#[test]
+fn words_stand_in_any_order() {
+    let expected =
+        "pass in log quick on em0 inet proto tcp from any to any port = ssh flags S/SA keep state label \"a\"";
+    check(
+        "pass in log quick on em0 inet proto tcp to port ssh keep state label a",
+        expected,
+    );
+    check("pass label a proto tcp to port ssh inet on em0 quick log in", expected);
+}
+
+#[test]
+fn addresses_are_looked_up() {
+    check(
+        "pass from 10/8 to any no state",
+        "pass inet from 10.0.0.0/8 to any no state",
+    );
+    check(
+        "pass from 10.1.2.3/8 no state",
+        "pass inet from 10.0.0.0/8 to any no state",
+    );
+    check(
+        "pass from ! 10.0.0.1 no state",
+        "pass inet from ! 10.0.0.1 to any no state",
+    );
+    check(
+        "pass to 2001:db8::/32 no state",
+        "pass inet6 from any to 2001:db8::/32 no state",
+    );
+    check("pass from 0/0 no state", "pass inet all no state");
+    check("pass from em1 no state", "pass inet from 10.0.0.1 to any no state");
+    check(
+        "pass inet from em0:network no state",
+        "pass inet from 192.0.2.0/24 to any no state\npass inet from 192.0.2.0/24 to any no state",
+    );
+    check(
+        "pass from em1:broadcast no state",
+        "pass inet from 10.255.255.255 to any no state",
+    );
+    check(
+        "pass from tun0:peer no state",
+        "pass inet from 10.9.0.2 to any no state",
+    );
+    check(
+        "pass from em0:0 no state",
+        "pass inet from 192.0.2.1 to any no state
+         pass inet6 from 2001:db8::1 to any no state",
+    );
+    check(
+        "pass to www.example.org no state",
+        "pass inet from any to 198.51.100.7 no state
+         pass inet6 from any to 2001:db8:1::7 no state",
+    );
+    check(
+        "pass inet to www.example.org no state",
+        "pass inet from any to 198.51.100.7 no state",
+    );
+    check(
+        "pass from (em0) to (em1:network:0)/16 no state",
+        "pass from (em0) to (em1:network:0)/16 no state",
+    );
+    check(
+        "pass inet6 from em0 no state on em0",
+        "pass on em0 inet6 from 2001:db8::1 to any no state\npass on em0 inet6 from fe80::1 to any no state",
+    );
+    check(
+        "pass inet6 from fe80::1%em0 no state",
+        "pass on em0 inet6 from fe80::1 to any no state",
+    );
+    check(
+        "pass inet6 from em0 no state on em1",
+        "pass on em1 inet6 from 2001:db8::1 to any no state",
+    );
+}
+
+#[test]
+fn ports_are_compared() {
+    for (spec, expected) in [
+        ("80", "= http"),
+        ("= 80", "= http"),
+        ("http", "= http"),
+        ("www", "= http"),
+        ("!= 8080", "!= 8080"),
+        ("< 1024", "< 1024"),
+        ("<= 80", "<= 80"),
+        (">1023", "> 1023"),
+        (">= http", ">= 80"),
+        ("80:90", "80:90"),
+        ("ssh:http", "22:80"),
+        ("1 >< 9", "1 >< 9"),
+        ("1 <> 9", "1 <> 9"),
+    ] {
+        check(
+            &format!("block proto tcp to port {spec}"),
+            &format!("block drop proto tcp from any to any port {expected}"),
+        );
+    }
+    check(
+        "block proto udp from port ntp",
+        "block drop proto udp from any port = ntp to any",
+    );
+}
+
+#[test]
+fn lists_multiply_in_netbsds_order() {
+    check(
+        "block on { em0 em1 } proto { tcp, udp } from { 10.0.0.1 10.0.0.2 } to port { 53, 123 }",
+        "block drop on em0 inet proto tcp from 10.0.0.1 to any port = domain
+         block drop on em0 inet proto tcp from 10.0.0.1 to any port = 123
+         block drop on em0 inet proto tcp from 10.0.0.2 to any port = domain
+         block drop on em0 inet proto tcp from 10.0.0.2 to any port = 123
+         block drop on em0 inet proto udp from 10.0.0.1 to any port = domain
+         block drop on em0 inet proto udp from 10.0.0.1 to any port = ntp
+         block drop on em0 inet proto udp from 10.0.0.2 to any port = domain
+         block drop on em0 inet proto udp from 10.0.0.2 to any port = ntp
+         block drop on em1 inet proto tcp from 10.0.0.1 to any port = domain
+         block drop on em1 inet proto tcp from 10.0.0.1 to any port = 123
+         block drop on em1 inet proto tcp from 10.0.0.2 to any port = domain
+         block drop on em1 inet proto tcp from 10.0.0.2 to any port = 123
+         block drop on em1 inet proto udp from 10.0.0.1 to any port = domain
+         block drop on em1 inet proto udp from 10.0.0.1 to any port = ntp
+         block drop on em1 inet proto udp from 10.0.0.2 to any port = domain
+         block drop on em1 inet proto udp from 10.0.0.2 to any port = ntp",
+    );
+    check(
+        "block from { 10.0.0.1, { 10.0.0.2 2001:db8::2 } } to { 10.0.0.3 2001:db8::3 }",
+        "block drop inet from 10.0.0.1 to 10.0.0.3
+         block drop inet from 10.0.0.2 to 10.0.0.3
+         block drop inet6 from 2001:db8::2 to 2001:db8::3",
+    );
+    check("block on ! em0", "block drop on ! em0 all");
+}
+
+#[test]
+fn macros_stand_for_their_values() {
+    check(
+        "ext = em0\nweb = \"{ 80, 443 }\"\nboth = $ext\nblock on $both proto tcp to port $web",
+        "block drop on em0 proto tcp from any to any port = http
+         block drop on em0 proto tcp from any to any port = https",
+    );
+    check(
+        "a = \"10.0.0.1 10.0.0.2\"\nblock from { $a }",
+        "block drop inet from 10.0.0.1 to any\nblock drop inet from 10.0.0.2 to any",
+    );
+    check("block \\\n in \\\n all # the rest\n", "block drop in all");
+}
+
+#[test]
+fn types_of_icmp_have_names() {
+    check(
+        "pass inet proto icmp icmp-type echoreq",
+        "pass inet proto icmp all icmp-type echoreq keep state",
+    );
+    check(
+        "pass inet proto icmp icmp-type 8 code 0",
+        "pass inet proto icmp all icmp-type echoreq code 0 keep state",
+    );
+    check(
+        "pass inet proto icmp icmp-type unreach code needfrag",
+        "pass inet proto icmp all icmp-type unreach code needfrag keep state",
+    );
+    check(
+        "pass inet6 proto icmp6 icmp6-type { echoreq 200 }",
+        "pass inet6 proto ipv6-icmp all icmp6-type echoreq keep state\npass inet6 proto ipv6-icmp all icmp6-type mtraceresp keep state",
+    );
+    check(
+        "pass inet proto icmp icmp-type 99",
+        "pass inet proto icmp all icmp-type 99 keep state",
+    );
+}
+
+#[test]
+fn states_have_options() {
+    check("pass keep state (max 7)", "pass all flags S/SA keep state (max 7)");
+    check(
+        "pass keep state (max 100)",
+        "pass all flags S/SA keep state (max 100, adaptive.start 60, adaptive.end 120)",
+    );
+    check(
+        "pass keep state (tcp.established 60, if-bound, no-sync)",
+        "pass all flags S/SA keep state (no-sync, if-bound, tcp.established 60)",
+    );
+    check(
+        "set state-policy if-bound\npass\npass keep state (floating)",
+        "pass all flags S/SA keep state (if-bound)\npass all flags S/SA keep state",
+    );
+}
+
+#[test]
+fn labels_are_filled_in() {
+    check(
+        "block\npass on em0 proto tcp from 10/8 to port { 80 1:9 } label \"$if $proto $srcaddr $dstaddr $srcport:$dstport $nr\"",
+        "block drop all
+         pass on em0 inet proto tcp from 10.0.0.0/8 to any port = http flags S/SA keep state label \"em0 tcp 10.0.0.0/8 any :80 1\"
+         pass on em0 inet proto tcp from 10.0.0.0/8 to any port 1:9 flags S/SA keep state label \"em0 tcp 10.0.0.0/8 any :1:9 2\"",
+    );
+}
+
+#[test]
+fn packets_are_translated() {
+    check(
+        "nat on em0 from 10/8 -> 192.0.2.1",
+        "nat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1",
+    );
+    check(
+        "nat pass log on em0 inet from any to any -> em1",
+        "nat pass log on em0 inet all -> 10.0.0.1",
+    );
+    check(
+        "nat on em0 from 10/8 -> (em0)",
+        "nat on em0 inet from 10.0.0.0/8 to any -> (em0) round-robin",
+    );
+    check(
+        "nat on em0 from 10/8 -> (em0:0)",
+        "nat on em0 inet from 10.0.0.0/8 to any -> (em0:0)",
+    );
+    check(
+        "nat on em0 from 10/8 -> 192.0.2.1 port 1024:65535",
+        "nat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1 port 1024:65535",
+    );
+    check(
+        "nat on em0 from 10/8 -> 192.0.2.1 port 5000",
+        "nat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1 port 5000",
+    );
+    check(
+        "nat on em0 from 10/8 -> 192.0.2.1 static-port",
+        "nat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1 static-port",
+    );
+    check(
+        "nat on em0 from 10/8 -> { 192.0.2.1 192.0.2.9 } sticky-address",
+        "nat on em0 inet from 10.0.0.0/8 to any -> { 192.0.2.1, 192.0.2.9 } round-robin sticky-address",
+    );
+    check(
+        "nat on em0 inet6 from 2001:db8:1::/64 -> 2001:db8::1",
+        "nat on em0 inet6 from 2001:db8:1::/64 to any -> 2001:db8::1",
+    );
+    check(
+        "no nat on em0 from 10/8 to 10/8",
+        "no nat on em0 inet from 10.0.0.0/8 to 10.0.0.0/8",
+    );
+    check(
+        "rdr on em0 proto tcp to 192.0.2.1 port 80 -> 10.0.0.2 port 8080",
+        "rdr on em0 inet proto tcp from any to 192.0.2.1 port = http -> 10.0.0.2 port 8080",
+    );
+    check(
+        "rdr pass on em0 inet proto { tcp udp } to port domain -> 10.0.0.2",
+        "rdr pass on em0 inet proto tcp from any to any port = domain -> 10.0.0.2\nrdr pass on em0 inet proto udp from any to any port = domain -> 10.0.0.2",
+    );
+    check(
+        "rdr on em0 proto tcp to port 80:90 -> 10.0.0.2 port 8000:*",
+        "rdr on em0 inet proto tcp from any to any port 80:90 -> 10.0.0.2 port 8000:8010",
+    );
+    check(
+        "rdr on em0 proto tcp to port 80:90 -> 10.0.0.2 port 8000:8999",
+        "rdr on em0 inet proto tcp from any to any port 80:90 -> 10.0.0.2 port 8000:8999",
+    );
+    check(
+        "no rdr on em0 proto tcp to port 22",
+        "no rdr on em0 proto tcp from any to any port = ssh",
+    );
+}
+
+#[test]
+fn options_are_collected() {
+    let config = compile(
+        "set timeout { tcp.first 10, udp.single 5 }\nset limit { states 1000 frags 7 }\nset optimization aggressive\n\
+         set loginterface em0\nset skip on { lo0 em1 }\nset debug misc\nset hostid 0x10",
+    )
+    .unwrap();
+    let options = &config.options;
+    assert_eq!(options.timeout(Timeout::TcpFirst), 30, "the later line wins");
+    assert_eq!(options.timeout(Timeout::UdpSingle), 5);
+    assert_eq!(options.timeout(Timeout::IcmpFirst), 20);
+    assert_eq!(options.timeout(Timeout::AdaptiveStart), 600, "follows the limit");
+    assert_eq!(options.timeout(Timeout::AdaptiveEnd), 1200);
+    assert_eq!(options.limit(Limit::States), 1000);
+    assert_eq!(options.limit(Limit::Tables), 1000);
+    assert_eq!(options.log_interface.as_deref(), Some("em0"));
+    assert_eq!(options.skip, ["lo0", "em1"]);
+    assert_eq!(options.host_id, Some(16));
+    assert!(config.echo.contains(&"set skip on { lo0 em1 }".to_owned()));
+}
+
+#[test]
+fn every_mistake_of_a_file_comes_out_at_once() {
+    let report = compile("blok in\npass in\npass in on\nset timeout tcp.frist 3\npass port 80\n").unwrap_err();
+    for expected in [
+        "pf.conf:1:1",
+        "hint: did you mean `block`?",
+        "pf.conf:3:11",
+        "expected an interface",
+        "pf.conf:4:13",
+        "hint: did you mean `tcp.first`?",
+        "pf.conf:5:6",
+        "`port` without `from` or `to`",
+    ] {
+        assert!(report.contains(expected), "{expected}\n{report}");
+    }
+    assert_eq!(report.matches("error:").count(), 4, "{report}");
+}
+
+#[test]
+fn a_mistake_shows_its_line_and_a_caret() {
+    let report = compile("pass in on em0 frm 10.0.0.1\n").unwrap_err();
+    let expected = "\
+error: expected a part of a rule, found `frm`
+  --> pf.conf:1:16
+  |
+1 | pass in on em0 frm 10.0.0.1
+  |                ^^^ expected a part of a rule
+  |
+  = hint: did you mean `from`?
+";
+    assert_eq!(report.trim(), expected.trim());
+}
+
+#[test]
+fn each_mistake_has_its_message() {
+    for (conf, message) in [
+        ("pass on $ext", "macro `ext` is not defined"),
+        ("pass from 10.0.0.0/33", "/33 is no mask of an IPv4 address"),
+        ("pass from 2001:db8::/129", "a mask out of range"),
+        (
+            "pass from 10.0.0.1 to ::1",
+            "the addresses of this rule do not go together",
+        ),
+        ("pass inet from ::1", "the addresses of this rule do not go together"),
+        ("pass from nohost", "no address found for `nohost`"),
+        ("pass from em0:netwrk", "unknown modifier `netwrk`"),
+        ("pass from em0:network:peer", "exclude each other"),
+        ("pass from em0:network/8", "a mask for what has its own mask"),
+        ("pass from lo0:peer", "interface `lo0` has no such address now"),
+        ("pass proto tcpp", "unknown protocol `tcpp`"),
+        ("pass proto 256", "a protocol is at most 255"),
+        ("pass proto 0", "protocol 0 cannot be matched"),
+        ("pass proto tcp to port 65536", "port 65536 is out of range"),
+        ("pass proto tcp to port htp", "unknown service `htp`"),
+        ("pass proto tcp to port 1:2:3", "unknown service `2:3`"),
+        (
+            "pass proto tcp to port < 1:2",
+            "two operators in one comparison of ports",
+        ),
+        (
+            "pass proto tcp to port 1 >< 2:3",
+            "two operators in one comparison of ports",
+        ),
+        ("pass to port 80", "a port without TCP or UDP"),
+        ("pass proto { tcp icmp } to port 80", "a port without TCP or UDP"),
+        ("pass proto udp flags S/SA", "`flags` apply to TCP only"),
+        ("pass flags X/SA", "`X` is no TCP flag"),
+        ("pass flags S/A", "flags that can never match"),
+        ("pass proto icmp icmp-type echoreq", "without an address family"),
+        ("pass inet icmp-type echoreq", "a type of ICMP without `proto icmp`"),
+        ("pass inet proto icmp icmp-type ecoreq", "unknown type of ICMP `ecoreq`"),
+        (
+            "pass inet proto icmp icmp-type echoreq code x",
+            "expected a code of ICMP",
+        ),
+        ("pass inet6 proto icmp", "`proto icmp` does not go with `inet6`"),
+        ("block keep state", "a rule that blocks keeps no state"),
+        ("block allow-opts", "`allow-opts` in a rule that does not pass"),
+        ("block return-rst", "`return-rst` without TCP"),
+        ("pass return", "an answer to packets that are passed"),
+        ("pass fragment proto tcp to port 80", "fragments have no ports"),
+        ("pass in in", "the direction given twice"),
+        ("pass quick quick", "`quick` given twice"),
+        ("pass all from any", "`all` together with `from` or `to`"),
+        ("pass from { }", "an empty list"),
+        ("pass from { 10.0.0.1", "a list without its `}`"),
+        ("pass ! any", "expected a part of a rule"),
+        ("pass from ! any", "`! any` matches nothing"),
+        ("pass keep state (max 0)", "`max` must be above 0"),
+        ("pass keep state (tcp.first 1, tcp.first 2)", "`tcp.first` given twice"),
+        ("pass keep state (interval 1)", "`interval` is no timeout of a state"),
+        (
+            "pass label \"0123456789012345678901234567890123456789012345678901234567890123\"",
+            "the label is too long",
+        ),
+        (
+            "pass on a-name-that-is-too-long",
+            "the name of the interface is too long",
+        ),
+        ("pass\nset limit states 1", "this line stands too late"),
+        ("pass\nnat on em0 from 10/8 -> 192.0.2.1", "this line stands too late"),
+        ("nat on em0 from 10/8", "a translation without `->`"),
+        ("no nat on em0 from 10/8 -> 192.0.2.1", "`->` in a rule with `no`"),
+        ("no nat pass on em0", "`pass` together with `no`"),
+        (
+            "nat on em0 from 10/8 -> 2001:db8::1",
+            "no address to translate to has the rule's family",
+        ),
+        ("nat on em0 -> any", "a translation needs an address to translate to"),
+        ("nat on em0 from 10/8 -> 192.0.2.1 port 9:1", "ends before it begins"),
+        (
+            "nat on em0 from 10/8 -> 192.0.2.1 port 1:9 static-port",
+            "`static-port` together with a port",
+        ),
+        (
+            "rdr on em0 inet -> 10.0.0.2 static-port",
+            "`static-port` belongs to `nat`",
+        ),
+        (
+            "rdr on em0 inet -> 10.0.0.2 port 80",
+            "a port to redirect to without TCP or UDP",
+        ),
+        (
+            "rdr on em0 inet proto tcp to port > 80 -> 10.0.0.2",
+            "this comparison of ports cannot be redirected",
+        ),
+        (
+            "nat on em0 from 10/8 -> { 192.0.2.1 192.0.2.9 } random",
+            "several addresses can only be taken in turn",
+        ),
+        ("x = { 1 }", "a sign in the value of a macro"),
+        ("x =", "a macro without a value"),
+        ("x-y = 1", "`x-y` cannot name a macro"),
+        ("in = em0", "`in` is a keyword"),
+        ("pass on in", "`in` is a keyword"),
+        ("a = 1\nb = \"$a\"\npass proto $b", "has `$a` in quotes"),
+        ("set limit states many", "expected a limit"),
+        ("set limit sates 1", "unknown limit `sates`"),
+        ("set block-policy return-rst", "the block policy is `drop` or `return`"),
+        ("set skip on ! lo0", "`set skip on` takes no `!`"),
+        ("set debug verbose", "unknown debug level `verbose`"),
+        ("set optimization fast", "unknown optimization `fast`"),
+        ("set hostid 0", "the identity of a host is not 0"),
+        ("set require-order maybe", "`require-order` is `yes` or `no`"),
+        ("set debug urgent misc", "expected the end of the line"),
+        ("include \"/nonexistent/pf.conf\"", "cannot read `/nonexistent/pf.conf`"),
+    ] {
+        let report = compile(conf).expect_err(conf);
+        assert!(report.contains(message), "{conf}\n{report}");
+    }
+}
+
+#[test]
+fn what_is_missing_here_is_said_so() {
+    for conf in [
+        "table <t> persist",
+        "pass from <t>",
+        "anchor foo",
+        "nat-anchor foo",
+        "rdr-anchor foo",
+        "binat on em0 from 10.0.0.1 to any -> 192.0.2.1",
+        "no binat on em0",
+        "scrub in all",
+        "no scrub in",
+        "altq on em0",
+        "queue std",
+        "antispoof for em0",
+        "load anchor foo from \"x\"",
+        "pass user root",
+        "pass group wheel",
+        "pass tos lowdelay",
+        "pass tag x",
+        "pass tagged x",
+        "pass ! tagged x",
+        "pass queue std",
+        "pass probability 5%",
+        "pass rtable 1",
+        "pass in route-to em0",
+        "pass from no-route",
+        "pass from urpf-failed",
+        "pass from route x",
+        "pass from any os Linux",
+        "pass log (user)",
+        "pass keep state (source-track)",
+        "pass keep state (max-src-conn 1)",
+        "set fingerprints \"x\"",
+        "set ruleset-optimization basic",
+        "nat on em0 -> 192.0.2.1 source-hash",
+        "nat on em0 tag x -> 192.0.2.1",
+    ] {
+        let report = compile(conf).expect_err(conf);
+        assert!(report.contains("is not supported yet"), "{conf}\n{report}");
+    }
+}
+
+#[test]
+fn require_order_no_lets_rules_stand_anywhere() {
+    check(
+        "set require-order no\nblock\nnat on em0 from 10/8 -> 192.0.2.1\nset timeout tcp.first 1",
+        "block drop all\nnat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1",
+    );
+}
+
+#[test]
+fn a_file_can_include_others_but_not_itself_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let inner = directory.path().join("inner.conf");
+    std::fs::write(&inner, "pass in on $ext\n").unwrap();
+    check(
+        &format!("ext = em0\ninclude \"{}\"", inner.display()),
+        "pass in on em0 all flags S/SA keep state",
+    );
+
+    std::fs::write(&inner, format!("include \"{}\"\n", inner.display())).unwrap();
+    let report = compile(&format!("include \"{}\"", inner.display())).unwrap_err();
+    assert!(report.contains("files include each other"), "{report}");
+
+    std::fs::write(&inner, "pas in\n").unwrap();
+    let report = compile(&format!("include \"{}\"", inner.display())).unwrap_err();
+    assert!(report.contains("inner.conf:1:1"), "{report}");
+}
+
+#[test]
+fn a_macro_of_the_command_line_wins() {
+    use pfctl::conf::diagnostic::Sources;
+    use pfctl::conf::parser::Macros;
+
+    let mut sources = Sources::default();
+    let file = sources.add("pf.conf", "ext = em0\npass on $ext\n");
+    let mut macros = Macros::default();
+    macros.define_fixed("ext", "em1");
+    let (config, _) = pfctl::conf::compile(&mut sources, file, macros, &support::FixedResolver::new()).unwrap();
+    assert_eq!(config.rules[0].rule.ifname.as_str(), Some("em1"));
+}
