@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use pf::Pf;
 use pf::kpi::host::AddressSpace;
-use pf::kpi::{Caller, Errno, Kernel, UserMemory};
+use pf::kpi::{Caller, Direction, Errno, Kernel, Mbuf, SoftNet, UserMemory};
 use pf::mem::KBox;
+use pf::{Pf, Verdict};
 use pf_abi::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -262,6 +262,26 @@ impl Machine {
             .collect()
     }
 
+    /// The addresses of a loaded rule's pool.
+    pub(crate) fn addresses(&self, action: Action, r_num: u32) -> Vec<PoolAddr> {
+        let mut rules = IocRule::default();
+        rules.rule.action = action.into();
+        self.read_ioctl(DIOCGETRULES, &mut rules).unwrap();
+        let mut arg = IocPoolAddr {
+            r_action: action.into(),
+            r_num,
+            ticket: rules.ticket,
+            ..IocPoolAddr::default()
+        };
+        self.read_ioctl(DIOCGETADDRS, &mut arg).unwrap();
+        let address = |nr| {
+            let mut arg = IocPoolAddr { nr, ..arg.clone() };
+            self.read_ioctl(DIOCGETADDR, &mut arg).unwrap();
+            arg.addr
+        };
+        (0..arg.nr).map(address).collect()
+    }
+
     /// Their labels, which is how tests tell them apart.
     pub(crate) fn labels(&self, action: Action) -> Vec<String> {
         let label = |rule: Rule| rule.label.as_str().unwrap().to_owned();
@@ -401,4 +421,50 @@ impl Machine {
 pub(crate) fn sorted(mut states: Vec<SyncState>) -> Vec<SyncState> {
     states.sort_by_key(|state| (state.lan.addr.octets(), state.lan.port.get(), state.proto, state.id));
     states
+}
+
+impl Machine {
+    /// DIOCIGETIFACES
+    pub(crate) fn interfaces(&self, filter: &str) -> Vec<Kif> {
+        let mut arg = IocIface {
+            name: IfName::new(filter).unwrap(),
+            esize: size_of::<Kif>() as i32,
+            ..IocIface::default()
+        };
+        self.read_ioctl(DIOCIGETIFACES, &mut arg).unwrap();
+        let count = arg.size as usize;
+        arg.buffer = self.memory.put(&vec![0xa5; count * size_of::<Kif>()]);
+        self.read_ioctl(DIOCIGETIFACES, &mut arg).unwrap();
+        assert_eq!(arg.size as usize, count);
+        let bytes = self.memory.take(arg.buffer);
+        let kifs = bytes.chunks(size_of::<Kif>());
+        kifs.map(|kif| Kif::read_from_bytes(kif).unwrap()).collect()
+    }
+}
+
+// Packets.
+
+impl Machine {
+    /// Lets a packet cross an interface, by its index: what comes out, if anything does.
+    pub(crate) fn send(&self, ifindex: u16, direction: Direction, packet: &[u8]) -> Option<Vec<u8>> {
+        let level = SoftNet::raise();
+        match self.pf.hook(&level, direction, ifindex, Mbuf::from_bytes(packet)) {
+            Verdict::Pass(packet) => Some(packet.to_bytes()),
+            Verdict::Drop => None,
+        }
+    }
+}
+
+/// From 10.0.0.1 port 1025 to 198.51.100.7 port 53.
+pub(crate) fn udp_packet() -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 198, 51, 100, 7];
+    let sum: u32 = packet
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .sum();
+    let checksum = !((sum >> 16) + (sum & 0xffff)) as u16;
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    // Without a checksum of UDP's own.
+    packet.extend([4, 1, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4]);
+    packet
 }

@@ -2,4 +2,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+
+mod access;
+mod options;
+mod restore;
+mod rules;
 mod states;
