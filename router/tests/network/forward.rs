@@ -1,6 +1,6 @@
 //! The router's own duties, with the packet filter disabled.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 
 use crate::harness::*;
 
@@ -55,17 +55,6 @@ fn tcp_passes_in_both_families() {
     }
 }
 
-/// A UDP socket in the client, connected to one in the server.
-fn udp_pair(network: &Network, client: &str, server: &str) -> (UdpSocket, UdpSocket) {
-    let server_socket = network.server.run(|| UdpSocket::bind((server, 7000))).unwrap();
-    let client_socket = network.client.run(|| UdpSocket::bind((client, 0))).unwrap();
-    client_socket.connect((server, 7000)).unwrap();
-    for socket in [&server_socket, &client_socket] {
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    }
-    (client_socket, server_socket)
-}
-
 /// A network whose server's side takes 1300 bytes, and whose client does not know.
 fn narrow() -> (Network, Router) {
     let network = Network::new().with_way_back();
@@ -79,7 +68,8 @@ fn narrow() -> (Network, Router) {
 fn who_sends_too_much_learns_the_mtu() {
     let (network, _router) = narrow();
     for (client, server) in [(CLIENT_V4, SERVER_V4), (CLIENT_V6, SERVER_V6)] {
-        let (sender, receiver) = udp_pair(&network, client, server);
+        let receiver = network.server.udp_at(server, 7000);
+        let sender = network.client.udp(client, (server, 7000));
         sender.send(&[1; 1400]).unwrap();
         assert!(network.client.reaches(server), "what comes after it has passed");
         // The first one told the sender's kernel, which may say so once, and cuts to fit from then on.
@@ -94,7 +84,8 @@ fn what_may_be_cut_arrives_whole() {
     let (network, _router) = narrow();
     // Packets without Don't Fragment.
     network.client.sysctl("net.ipv4.ip_no_pmtu_disc", "1");
-    let (sender, receiver) = udp_pair(&network, CLIENT_V4, SERVER_V4);
+    let receiver = network.server.udp_at(SERVER_V4, 7000);
+    let sender = network.client.udp(CLIENT_V4, (SERVER_V4, 7000));
     let sent: Vec<u8> = (0..1472).map(|i| i as u8).collect();
     sender.send(&sent).unwrap();
     assert_eq!(receive(&receiver).unwrap(), sent);
@@ -105,9 +96,7 @@ fn udp_for_the_router_is_refused() {
     let network = Network::new();
     let _router = network.router();
     for (client, router) in [(CLIENT_V4, LAN_V4), (CLIENT_V6, LAN_V6)] {
-        let socket = network.client.run(|| UdpSocket::bind((client, 0))).unwrap();
-        socket.connect((router, 33434)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let socket = network.client.udp(client, (router, 33434));
         socket.send(b"traceroute").unwrap();
         let error = receive(&socket).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);

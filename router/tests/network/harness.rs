@@ -71,6 +71,27 @@ impl Namespace {
         thread::scope(|scope| scope.spawn(entered).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// A UDP socket in it, from one of its addresses to `to`, that hears of errors.
+    pub(crate) fn udp(&self, from: &str, to: (&str, u16)) -> UdpSocket {
+        let socket = self.run(|| UdpSocket::bind((from, 0))).expect("the address is there");
+        // For IPv6 it can be had too, but not by nix: there, only what is refused is heard of.
+        if !from.contains(':') {
+            setsockopt(&socket, sockopt::Ipv4RecvErr, &true).expect("it is a socket for IPv4");
+        }
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.connect(to).expect("there is a route");
+        socket
+    }
+
+    /// A UDP socket in it, at an address and a port.
+    pub(crate) fn udp_at(&self, address: &str, port: u16) -> UdpSocket {
+        let socket = self
+            .run(|| UdpSocket::bind((address, port)))
+            .expect("the address is there");
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    }
+
     /// Waits until the kernel sends on a device, and owns its addresses: some time after a process has opened it.
     pub(crate) fn wait_for_link(&self, device: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -382,14 +403,19 @@ impl Drop for Router {
 
 /// Receives a datagram.
 pub(crate) fn receive(socket: &UdpSocket) -> io::Result<Vec<u8>> {
+    receive_from(socket).map(|(bytes, _)| bytes)
+}
+
+/// Receives a datagram, and says who sent it.
+pub(crate) fn receive_from(socket: &UdpSocket) -> io::Result<(Vec<u8>, SocketAddr)> {
     let mut buffer = vec![0; 65_536];
     loop {
-        match socket.recv(&mut buffer) {
+        match socket.recv_from(&mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             Err(error) => return Err(error),
-            Ok(len) => {
+            Ok((len, from)) => {
                 buffer.truncate(len);
-                return Ok(buffer);
+                return Ok((buffer, from));
             }
         }
     }

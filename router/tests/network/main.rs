@@ -4,6 +4,10 @@
 //! side. They need root and /dev/net/tun, and fail in plain words where they cannot have them.
 
 mod control;
+mod filter;
+mod firewall;
 mod forward;
 mod harness;
 mod life;
+mod survive;
+mod translate;
