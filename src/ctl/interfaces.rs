@@ -142,21 +142,28 @@ pub(super) fn clear_flags(pf: &Pf, arg: &mut IocIface) -> Result<(), Errno> {
     change_flags(pf, arg, false)
 }
 
-/// Changes the flags of the interfaces that are there. EINVAL for a flag that is not for others to change.
+/// Changes the flags of the interfaces that are there, and of one that is named in full before it is.
+///
+/// # Errors
+/// EINVAL for a flag that is not for others to change, ENOSPC for too many names, ENOMEM.
 fn change_flags(pf: &Pf, arg: &IocIface, set: bool) -> Result<(), Errno> {
-    let filter = name(&arg.name)?;
-    let filter = filter.to_bytes().unwrap_or_default();
+    let name = name(&arg.name)?;
+    let filter = name.to_bytes().unwrap_or_default();
     if arg.flags & !PFI_IFLAG_SKIP != 0 {
         return Err(Errno::Einval);
     }
-    if arg.flags & PFI_IFLAG_SKIP != 0 {
-        let _control = pf.control.lock();
-        let level = SoftNet::raise();
-        let section = pf.read(&level);
-        let interfaces = pf.interfaces.read(&section);
-        for (_, interface) in interfaces.iter().filter(|(_, interface)| is_named(interface, filter)) {
-            interface.skip.store(set, Ordering::Relaxed);
-        }
+    if arg.flags & PFI_IFLAG_SKIP == 0 {
+        return Ok(());
+    }
+    let mut control = pf.control.lock();
+    if set && filter.last().is_some_and(u8::is_ascii_digit) {
+        number(pf, &mut control, name)?;
+    }
+    let level = SoftNet::raise();
+    let section = pf.read(&level);
+    let interfaces = pf.interfaces.read(&section);
+    for (_, interface) in interfaces.iter().filter(|(_, interface)| is_named(interface, filter)) {
+        interface.skip.store(set, Ordering::Relaxed);
     }
     Ok(())
 }

@@ -17,6 +17,8 @@
 //! own caller's memory. Calls of readers hold nothing while they touch the caller's memory: who may only read cannot hold up
 //! who may write. No spin lock and no read section is ever held while memory of the caller is touched.
 
+#![forbid(unsafe_code)]
+
 mod interfaces;
 mod options;
 mod record;

@@ -14,8 +14,8 @@
 use core::mem::{offset_of, take};
 
 use pf_abi::{
-    AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, IfName, IocPoolAddr, IocRule, IocRuleset, IocTrans,
-    IocTransE, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind,
+    AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, IfName, IocPoolAddr, IocRule, IocRuleset,
+    IocTrans, IocTransE, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind,
 };
 use zerocopy::IntoBytes;
 

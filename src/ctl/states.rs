@@ -343,3 +343,18 @@ pub(super) fn look_up(pf: &Pf, arg: &mut IocNatlook) -> Result<(), Errno> {
     (arg.rdaddr, arg.rdport) = (dst.addr.into(), Be16::new(dst.port));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_records_are_an_int() {
+        assert_eq!([0, 1, 1000].map(bytes), [0, 240, 240_000]);
+        let most = i32::MAX as usize / 240;
+        assert_eq!(bytes(most), (most * 240) as i32);
+        for beyond in [most + 1, u32::MAX as usize, usize::MAX] {
+            assert_eq!(bytes(beyond), bytes(most), "as many as an int can say");
+        }
+    }
+}

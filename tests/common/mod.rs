@@ -455,16 +455,38 @@ impl Machine {
     }
 }
 
-/// From 10.0.0.1 port 1025 to 198.51.100.7 port 53.
-pub(crate) fn udp_packet() -> Vec<u8> {
-    let mut packet = vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 198, 51, 100, 7];
-    let sum: u32 = packet
+/// An IPv4 packet.
+fn packet(proto: u8, src: [u8; 4], dst: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let len = (20 + payload.len() as u16).to_be_bytes();
+    let mut packet = vec![0x45, 0, len[0], len[1], 0, 1, 0, 0, 64, proto, 0, 0];
+    packet.extend([src, dst].as_flattened());
+    let words = packet
         .chunks(2)
-        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
-        .sum();
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum: u32 = words.sum();
     let checksum = !((sum >> 16) + (sum & 0xffff)) as u16;
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    // Without a checksum of UDP's own.
-    packet.extend([4, 1, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4]);
+    packet.extend(payload);
     packet
+}
+
+/// From 10.0.0.1 port 1025 to 198.51.100.7 port 53, without a checksum of UDP's own.
+pub(crate) fn udp_packet() -> Vec<u8> {
+    packet(
+        17,
+        [10, 0, 0, 1],
+        [198, 51, 100, 7],
+        &[4, 1, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4],
+    )
+}
+
+/// Ten bytes over TCP.
+pub(crate) fn tcp_packet(src: &SyncHost, dst: &SyncHost, seq: u32, ack: u32) -> Vec<u8> {
+    let mut segment = [src.port.get().to_be_bytes(), dst.port.get().to_be_bytes()].concat();
+    segment.extend(seq.to_be_bytes());
+    segment.extend(ack.to_be_bytes());
+    // The data offset, ACK and PSH, a window.
+    segment.extend([0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend([7; 10]);
+    packet(6, src.addr.v4().octets(), dst.addr.v4().octets(), &segment)
 }

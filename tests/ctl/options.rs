@@ -234,10 +234,21 @@ fn interfaces_are_skipped() {
     };
     change(DIOCSETIFFLAG, "em", PFI_IFLAG_SKIP).unwrap();
     change(DIOCSETIFFLAG, "lo0", PFI_IFLAG_SKIP).unwrap();
-    change(DIOCSETIFFLAG, "wm0", PFI_IFLAG_SKIP).unwrap();
+    change(DIOCSETIFFLAG, "wm", PFI_IFLAG_SKIP).unwrap();
     assert_eq!(skipped(), ["em0", "em1", "lo0"]);
     change(DIOCCLRIFFLAG, "em1", PFI_IFLAG_SKIP).unwrap();
     assert_eq!(skipped(), ["em0", "lo0"]);
+    // One that has not come yet is skipped when it comes.
+    change(DIOCSETIFFLAG, "tun0", PFI_IFLAG_SKIP).unwrap();
+    machine.pf.attach_interface(12, b"tun0").unwrap();
+    assert_eq!(skipped(), ["em0", "lo0", "tun0"]);
+    change(DIOCCLRIFFLAG, "tun0", PFI_IFLAG_SKIP).unwrap();
+    change(DIOCCLRIFFLAG, "tun1", PFI_IFLAG_SKIP).unwrap();
+    assert_eq!(
+        machine.interfaces("").len(),
+        5,
+        "nothing is remembered of what is not to be skipped"
+    );
     for flags in [1, -1, PFI_IFLAG_SKIP | 1] {
         assert_eq!(change(DIOCSETIFFLAG, "em1", flags), Err(Errno::Einval));
         assert_eq!(change(DIOCCLRIFFLAG, "em0", flags), Err(Errno::Einval));

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use pf::kpi::Errno;
 use pf::kpi::host::fail_allocations;
+use pf::kpi::{Direction, Errno};
 use pf_abi::*;
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
@@ -671,4 +671,57 @@ fn there_is_an_end_to_new_names() {
     assert_eq!(added, 4096 - 4, "all, em0, em1 and lo0 are there");
     assert_eq!(machine.add_state(&states[added]), Err(Errno::Enospc));
     assert_eq!(machine.add_state(&connection(added as u32)), Ok(()));
+}
+
+#[test]
+fn windows_are_wide_until_both_ends_have_been_seen() {
+    let machine = Machine::new();
+    machine.command(DIOCSTART).unwrap();
+    let block = Rule {
+        action: Action::Drop.into(),
+        keep_state: 0,
+        ..pass("block")
+    };
+    machine.load(RulesetKind::Filter, &[(block, vec![])]).unwrap();
+    let state = connection(1);
+    machine.add_state(&state).unwrap();
+    let (src, dst) = (state.src.seqlo, state.dst.seqlo);
+    let out = |seq: u32, ack: u32| {
+        let packet = tcp_packet(&state.lan, &state.ext, seq, ack);
+        machine.send(1, Direction::Out, &packet)
+    };
+    let back = |seq: u32, ack: u32| {
+        let packet = tcp_packet(&state.ext, &state.gwy, seq, ack);
+        machine.send(1, Direction::In, &packet)
+    };
+    // The transfer went on for 200 MB after the dump was made.
+    let moved = 200 << 20;
+    let sent = out(src.wrapping_add(moved), dst.wrapping_add(100)).unwrap();
+    assert_eq!(sent[12..16], state.gwy.addr.octets()[..4], "translated as it was");
+    let answered = back(dst.wrapping_add(100), src.wrapping_add(moved + 10)).unwrap();
+    assert_eq!(answered[16..20], state.lan.addr.octets()[..4]);
+    // From here on it is as strict as ever.
+    assert_eq!(out(src.wrapping_add(2 * moved), dst.wrapping_add(100)), None);
+    assert_eq!(back(dst.wrapping_add(moved), src.wrapping_add(moved)), None);
+    assert!(out(src.wrapping_add(moved + 10), dst.wrapping_add(110)).is_some());
+    assert_eq!(machine.status().counters[PFRES_BADSTATE as usize], 2);
+}
+
+#[test]
+fn a_handshake_is_not_wide_open() {
+    let machine = Machine::new();
+    machine.command(DIOCSTART).unwrap();
+    let mut state = SyncState {
+        timeout: PFTM_TCP_OPENING,
+        ..connection(1)
+    };
+    (state.src.state, state.dst.state) = (TCPS_SYN_SENT, TCPS_SYN_SENT);
+    machine.add_state(&state).unwrap();
+    let far = tcp_packet(
+        &state.lan,
+        &state.ext,
+        state.src.seqlo.wrapping_add(200 << 20),
+        state.dst.seqlo,
+    );
+    assert_eq!(machine.send(1, Direction::Out, &far), None);
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use pf::kpi::Errno;
 use pf::kpi::host::fail_allocations;
+use pf::kpi::{Errno, SoftNet};
 use pf_abi::*;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -80,9 +80,6 @@ fn a_dump_to_nowhere_is_efault() {
 fn nothing_of_the_kernel_is_in_a_dump() {
     let machine = with_states(0..100);
     for state in machine.dump() {
-        let mut known = connection(0);
-        // Every field is copied over; what is left then is padding and what is not in use.
-        known.clone_from(&state);
         for host in [state.lan, state.gwy, state.ext] {
             assert_eq!(host, SyncHost::new(host.addr, host.port.get()));
         }
@@ -339,6 +336,18 @@ fn states_are_killed_by_their_ends() {
         ),
         ("another interface", on("em1", kill(any, any)), vec![]),
         ("an interface that nobody knows", on("wm7", kill(any, any)), vec![]),
+        // As authpf(8) asks: with a mask of sixteen bytes.
+        (
+            "a mask of any family",
+            kill(
+                RuleAddr {
+                    addr: AddrWrap::masked(addr(IpAddr::from([10, 0, 0, 1])), addr(IpAddr::from([0xffff; 8]))),
+                    ..any
+                },
+                any,
+            ),
+            vec![tcp1],
+        ),
         (
             "all at once",
             on("em0", proto(6, kill(host([10, 0, 0, 2], 32), port(PF_OP_GE, 443, 0)))),
@@ -506,6 +515,30 @@ fn the_lock_is_on_or_off() {
     }
     assert_eq!(machine.read_ioctl(DIOCSETLCK, &mut 0), Err(Errno::Eacces));
     assert_eq!(locked(), 1);
+}
+
+#[test]
+fn who_locks_waits_for_packets_on_their_way() {
+    let machine = Machine::new();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let level = SoftNet::raise();
+        let section = machine.pf.read(&level);
+        let locking = scope.spawn(|| {
+            machine.set_lock(true);
+            done.load(Ordering::SeqCst)
+        });
+        while !machine.pf.is_locked() {
+            thread::yield_now();
+        }
+        // Time enough for a lock that does not wait to be found out.
+        for _ in 0..1000 {
+            thread::yield_now();
+        }
+        done.store(true, Ordering::SeqCst);
+        drop(section);
+        assert!(locking.join().unwrap(), "the lock was taken while a packet was at work");
+    });
 }
 
 #[test]
