@@ -434,6 +434,7 @@ fn each_mistake_has_its_message() {
         ("pass from { 10.0.0.1", "a list without its `}`"),
         ("pass ! any", "expected a part of a rule"),
         ("pass from ! any", "`! any` matches nothing"),
+        ("pass from ! 0/0", "`!` in front of every address matches nothing"),
         ("pass keep state (max 0)", "`max` must be above 0"),
         ("pass keep state (tcp.first 1, tcp.first 2)", "`tcp.first` given twice"),
         ("pass keep state (interval 1)", "`interval` is no timeout of a state"),

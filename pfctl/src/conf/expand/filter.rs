@@ -205,16 +205,24 @@ impl Expander<'_> {
     }
 }
 
+/// "Destination unreachable" with a code: [`Rule::return_icmp`].
+fn icmp_code(code: u8) -> u16 {
+    u16::from(icmp::UNREACH) << 8 | u16::from(code)
+}
+
+/// "Destination unreachable" with a code: [`Rule::return_icmp6`].
+fn icmp6_code(code: u8) -> u16 {
+    u16::from(icmp::UNREACH6) << 8 | u16::from(code)
+}
+
 /// How a blocked packet is answered.
 fn answer(rule: &mut Rule, response: Response) {
-    let icmp = |code: u8| u16::from(icmp::UNREACH) << 8 | u16::from(code);
-    let icmp6 = |code: u8| u16::from(icmp::UNREACH6) << 8 | u16::from(code);
     match response {
         Response::Drop => {}
         Response::Return => {
             rule.rule_flag |= PFRULE_RETURN;
-            rule.return_icmp = icmp(DEFAULT_ICMP_CODE);
-            rule.return_icmp6 = icmp6(DEFAULT_ICMP6_CODE);
+            rule.return_icmp = icmp_code(DEFAULT_ICMP_CODE);
+            rule.return_icmp6 = icmp6_code(DEFAULT_ICMP6_CODE);
         }
         Response::ReturnRst(ttl) => {
             rule.rule_flag |= PFRULE_RETURNRST;
@@ -222,19 +230,27 @@ fn answer(rule: &mut Rule, response: Response) {
         }
         Response::ReturnIcmp(code, code6) => {
             rule.rule_flag |= PFRULE_RETURNICMP;
-            rule.return_icmp = icmp(code);
-            rule.return_icmp6 = icmp6(code6);
+            rule.return_icmp = icmp_code(code);
+            rule.return_icmp6 = icmp6_code(code6);
         }
     }
 }
 
-/// What depends on the protocol of one combination.
+/// What depends on the protocol and the family of one combination.
 fn adjust(rule: &mut Rule, icmp: Option<&Spanned<IcmpSpec>>) {
     if rule.proto != 0 && rule.proto != IPPROTO_TCP {
         rule.flags = 0;
         rule.flagset = 0;
         if rule.keep_state == PF_STATE_MODULATE || rule.keep_state == PF_STATE_SYNPROXY {
             rule.keep_state = PF_STATE_NORMAL;
+        }
+    }
+    // A rule of one family answers with the codes of that family only.
+    if rule.rule_flag & PFRULE_RETURNICMP != 0 {
+        match rule.af {
+            AF_INET => rule.return_icmp6 = icmp6_code(DEFAULT_ICMP6_CODE),
+            AF_INET6 => rule.return_icmp = icmp_code(DEFAULT_ICMP_CODE),
+            _ => {}
         }
     }
     if let Some(icmp) = icmp {

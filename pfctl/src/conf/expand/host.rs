@@ -4,6 +4,7 @@ use super::Expander;
 use crate::conf::ast::{HostKind, HostSpec};
 use crate::conf::diagnostic::{Diagnostic, Span, Spanned, did_you_mean};
 use crate::conf::parser::{check_modifiers, modifier};
+use crate::print::addr::matches_all;
 use crate::resolve::{Interface, InterfaceAddress};
 use pf_abi::{
     AF_INET, AF_INET6, Addr, AddrWrap, IfName, PF_ADDR_DYNIFTL, PFI_AFLAG_BROADCAST, PFI_AFLAG_NETWORK,
@@ -123,6 +124,11 @@ impl Expander<'_> {
             HostKind::Name(text, mask) => self.named(text, *mask, span)?,
         };
         for host in &mut hosts {
+            if spec.not && matches_all(&host.wrap) {
+                return Err(Box::new(
+                    Diagnostic::error(span, "`!` in front of every address matches nothing").hint("leave the rule out"),
+                ));
+            }
             host.not = spec.not;
         }
         Ok(hosts)

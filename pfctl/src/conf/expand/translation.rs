@@ -183,13 +183,16 @@ impl Expander<'_> {
     }
 }
 
-/// The end of `port:*`: as many ports further as the destination's range has.
+/// The end of `port:*`: as many ports further as the destination's range has; 0 where that is none.
 fn open_end(first: u16, destination: &Port) -> u16 {
     let width = match destination.op {
         PortOp::Range => destination.second.saturating_sub(destination.first),
         _ => 0,
     };
-    first.saturating_add(width)
+    match width {
+        0 => 0,
+        _ => first.saturating_add(width),
+    }
 }
 
 fn set_static_port(target: &Target, rule: &mut Rule, span: Span) -> Result<(), Box<Diagnostic>> {

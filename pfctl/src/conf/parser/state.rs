@@ -70,7 +70,7 @@ fn state_option(cursor: &mut Cursor<'_>) -> Parse<Spanned<StateOption>> {
                 .hint("it can be set for all by `set timeout`"),
             ));
         }
-        StateOption::Timeout(timeout.node, cursor.number("a timeout", i32::MAX as u32)?.node)
+        StateOption::Timeout(timeout.node, cursor.number("a timeout", u32::MAX)?.node)
     };
     Ok(Spanned {
         node,
