@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub(crate) mod fake;
+#[cfg(target_os = "linux")]
+pub(crate) mod server;
 
 use pfctl::conf::diagnostic::Sources;
 use pfctl::conf::expand::Config;
