@@ -31,8 +31,9 @@ pfk_output(struct mbuf *m, bool is_ipv6)
 		KERNEL_LOCK(1, NULL);
 		mutex_enter(softnet_lock);
 	}
+	/* As if forwarded: the header is complete, and its source may be an address of somebody else, whom pf answers for. */
 	if (is_ipv6)
-		(void)ip6_output(m, NULL, NULL, 0, NULL, NULL, NULL);
+		(void)ip6_output(m, NULL, NULL, IPV6_FORWARDING, NULL, NULL, NULL);
 	else
 		(void)ip_output(m, NULL, NULL, IP_RAWOUTPUT, NULL, NULL);
 	if (!locked) {
