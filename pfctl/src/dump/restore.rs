@@ -70,34 +70,35 @@ pub fn restore(held: &mut Held<'_>, dump: &Dump) -> Result<Summary, LockError> {
     // NetBSD's own pf does not know DIOCGETLCK; its DIOCADDSTATE follows a user's pointer in the kernel, and must not be called.
     let tells_why = held.pf()?.is_locked()?.is_some();
     for batch in dump.states.chunks(BATCH) {
-        let mut states: Vec<(SyncState, bool)> = batch.iter().map(|state| numbers.renumber(*state)).collect();
-        add_batch(held, &mut states, tells_why, &mut summary)?;
+        let (mut states, have_rules): (Vec<SyncState>, Vec<bool>) =
+            batch.iter().map(|state| numbers.renumber(*state)).unzip();
+        add_batch(held, &mut states, &have_rules, tells_why, &mut summary)?;
     }
     Ok(summary)
 }
 
+/// Adds states; `have_rules` says of each whether it still has the rule that it had.
 fn add_batch(
     held: &mut Held<'_>,
-    states: &mut [(SyncState, bool)],
+    states: &mut [SyncState],
+    have_rules: &[bool],
     tells_why: bool,
     summary: &mut Summary,
 ) -> Result<(), LockError> {
-    let mut rest = states;
-    while !rest.is_empty() {
-        let mut records: Vec<SyncState> = rest.iter().map(|(state, _)| *state).collect();
-        let added = held.pf()?.add_states(&mut records)?;
-        let (done, left) = rest.split_at_mut(added);
-        summary.loaded += done.len();
-        summary.without_rule += done.iter().filter(|(_, has_rule)| !has_rule).count();
-        let Some(((refused, has_rule), behind)) = left.split_first_mut() else {
-            return Ok(());
-        };
-        if tells_why {
-            add_one(&mut held.pf()?, refused, *has_rule, summary)?;
-        } else {
-            *summary.refused.entry(Errno(errno::EINVAL)).or_insert(0) += 1;
+    let mut next = 0;
+    while next < states.len() {
+        let added = held.pf()?.add_states(&mut states[next..])?;
+        let behind = next + added;
+        summary.loaded += added;
+        summary.without_rule += have_rules[next..behind].iter().filter(|has| !**has).count();
+        if let Some(refused) = states.get_mut(behind) {
+            if tells_why {
+                add_one(&mut held.pf()?, refused, have_rules[behind], summary)?;
+            } else {
+                *summary.refused.entry(Errno(errno::EINVAL)).or_insert(0) += 1;
+            }
         }
-        rest = behind;
+        next = behind + 1;
     }
     Ok(())
 }

@@ -128,13 +128,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_loopback_interface_has_its_address() {
+    fn every_interface_has_a_name_and_sound_masks() {
         let interfaces = SystemResolver::new().interfaces().unwrap();
-        let loopback = interfaces
-            .iter()
-            .flat_map(|interface| &interface.addresses)
-            .find(|address| address.address.is_loopback() && address.address.is_ipv4());
-        assert_eq!(loopback.map(|address| address.prefix), Some(8));
+        for interface in &interfaces {
+            assert!(!interface.name.is_empty());
+            for address in &interface.addresses {
+                let longest = if address.address.is_ipv4() { 32 } else { 128 };
+                assert!(address.prefix <= longest, "{interface:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_local_address_loses_the_number_of_its_interface() {
+        let with: IpAddr = "fe80:3::1".parse().unwrap();
+        assert_eq!(without_scope(with), ("fe80::1".parse().unwrap(), true));
+        let global: IpAddr = "2001:db8::1".parse().unwrap();
+        assert_eq!(without_scope(global), (global, false));
     }
 
     #[test]
