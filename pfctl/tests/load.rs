@@ -105,6 +105,17 @@ fn a_refused_rule_is_named_by_its_line() {
         error.to_string(),
         "pf.conf:2: adding a rule: DIOCADDRULE: invalid argument"
     );
+
+    let mut pf = FakePf {
+        fail_at: Some((4, errno::EOPNOTSUPP)),
+        ..FakePf::default()
+    };
+    let error = load::load(&mut Pf::new(&mut pf), &config).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "pf.conf:2: adding a rule: DIOCADDRULE: operation not supported \
+         (the rule asks for something that this pf does not have)"
+    );
 }
 
 #[test]

@@ -100,6 +100,9 @@ impl IoctlError {
             errno::EBUSY => "somebody else changes the rules at the same time: try again",
             errno::ENOMEM => "the kernel is out of memory for this",
             errno::ENOSPC => "a limit is reached: see `pfctl -s memory` and `set limit` in pf.conf(5)",
+            errno::EOPNOTSUPP if self.cmd == pf_abi::DIOCADDRULE => {
+                "the rule asks for something that this pf does not have"
+            }
             _ if self.is_unknown() => "this pf does not have it",
             _ => return None,
         })
