@@ -83,7 +83,7 @@ ioctls! {
     DIOCCLRSTATUS = io(22);
     /// Looks a translation up.
     DIOCNATLOOK = iowr::<IocNatlook>(23);
-    /// Sets the [`Debug`] level.
+    /// Sets the [`enum@Debug`] level.
     DIOCSETDEBUG = iowr::<u32>(24);
     /// Fetches states: as many whole ones as `len` bytes hold, and `len` becomes the bytes filled. `len` 0 only asks: it becomes
     /// the bytes that all states need.

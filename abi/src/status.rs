@@ -166,7 +166,7 @@ c_struct! {
         pub src_nodes: u32,
         /// Seconds since the epoch when pf was enabled or disabled.
         pub since: u32,
-        /// [`Debug`]
+        /// [`enum@Debug`]
         pub debug: u32,
         /// The identity of this host in pfsync(4), in network byte order.
         pub hostid: u32,
