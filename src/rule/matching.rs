@@ -62,13 +62,23 @@ impl Rule {
             None => !self.src.has_port() && !self.dst.has_port(),
         };
         ports
-            && (self.flagset.is_empty() || subject.flags.is_some_and(|flags| flags & self.flagset == self.flags))
+            && self.matches_flags(subject)
             && self
                 .icmp_type
                 .is_none_or(|kind| subject.icmp.is_some_and(|(of, _)| of == kind))
             && self
                 .icmp_code
                 .is_none_or(|code| subject.icmp.is_some_and(|(_, of)| of == code))
+    }
+}
+
+impl Rule {
+    /// Flags are a matter of TCP alone: pfctl(8) puts `flags S/SA` on every rule that keeps state, of whatever protocol.
+    #[inline]
+    fn matches_flags(&self, subject: &Subject) -> bool {
+        self.flagset.is_empty()
+            || subject.proto != Proto::TCP
+            || subject.flags.is_some_and(|flags| flags & self.flagset == self.flags)
     }
 }
 
