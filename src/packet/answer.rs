@@ -24,11 +24,11 @@ pub fn answer(kernel: &Kernel, packet: &Packet, answer: &Answer) -> Option<Mbuf>
     if !is_host(packet.src, packet.af) || !is_host(packet.dst, packet.af) {
         return None;
     }
+    // What we send out has its checksum computed later; what comes in may be forged without one, and no host would answer it.
+    if packet.direction == Direction::In && !packet.checksum_is_valid() {
+        return None;
+    }
     if let (Transport::Tcp { header, data_len, .. }, Some(ttl)) = (&packet.transport, answer.reset) {
-        // What we send out has its checksum computed later; what comes in may be forged without one.
-        if packet.direction == Direction::In && !packet.checksum_is_valid() {
-            return None;
-        }
         let segment = tcp::Repr::reset(header, *data_len)?;
         let ttl = if ttl == 0 { DEFAULT_TTL } else { ttl };
         return reply(kernel, packet, Proto::TCP, ttl, segment.len(), |src, dst, to| {
@@ -46,6 +46,7 @@ pub fn answer(kernel: &Kernel, packet: &Packet, answer: &Answer) -> Option<Mbuf>
             ..
         }
         | Transport::Fragment => return None,
+        Transport::Tcp { header, .. } if header.flags().contains(tcp::TcpFlags::RST) => return None,
         _ => (),
     }
     let (proto, headers, most) = match packet.af {
@@ -133,11 +134,22 @@ fn is_host(addr: Addr, af: Af) -> bool {
 }
 
 impl Packet {
-    /// Whether the checksum of the transport header is right.
+    /// Whether the checksum of the transport header is right, where it has one that covers no more than is here.
     fn checksum_is_valid(&self) -> bool {
         let offset = usize::from(self.offset);
-        let len = usize::from(self.len).saturating_sub(offset);
-        let mut sum = Sum::pseudo(&self.src, &self.dst, self.proto, len as u32);
+        let rest = usize::from(self.len).saturating_sub(offset);
+        let len = match &self.transport {
+            Transport::Tcp { .. } | Transport::Icmp { .. } => rest,
+            Transport::Udp(header) if header.has_checksum() => header.len.get().into(),
+            // Over IPv6 there has to be one (RFC 8200, 8.1).
+            Transport::Udp(_) => return self.af == Af::Inet,
+            Transport::Other | Transport::Fragment => return true,
+        };
+        let mut sum = if self.proto == Proto::ICMP {
+            Sum::new()
+        } else {
+            Sum::pseudo(&self.src, &self.dst, self.proto, len as u32)
+        };
         self.mbuf.visit(offset, len, |part| sum.add(part));
         sum.is_valid()
     }

@@ -78,14 +78,14 @@ pub struct Packet {
     pub len: u16,
     /// Where the transport header begins.
     offset: u16,
-    /// There are IPv4 options, or an IPv6 routing header: it passes only by a rule with `allow-opts`.
+    /// There are IPv4 options, be it only padding, or an IPv6 routing header: it passes only by a rule with `allow-opts`.
     pub has_options: bool,
     /// The transport header.
     pub transport: Transport,
 }
 
 /// The reason counter for a header that cannot be taken.
-fn reason(error: Error) -> Reason {
+pub(crate) fn reason(error: Error) -> Reason {
     match error {
         Error::Short | Error::Version | Error::Length => Reason::Short,
         Error::Options | Error::Chain | Error::Jumbo => Reason::IpOption,
@@ -97,9 +97,14 @@ impl Packet {
     /// Reads the headers of a packet, or says why it is to be dropped.
     #[inline]
     pub fn parse(mbuf: Mbuf, direction: Direction) -> Result<Self, Reason> {
-        match mbuf.head().first().map(|byte| byte >> 4) {
-            Some(4) => Self::parse_v4(mbuf, direction),
-            Some(6) => Self::parse_v6(mbuf, direction),
+        // The first segment may be empty.
+        let first = match mbuf.head().first() {
+            Some(byte) => *byte,
+            None => mbuf.take(0).map_err(reason)?,
+        };
+        match first >> 4 {
+            4 => Self::parse_v4(mbuf, direction),
+            6 => Self::parse_v6(mbuf, direction),
             _ => Err(Reason::Short),
         }
     }
@@ -117,11 +122,12 @@ impl Packet {
             if !Mbuf::copy(&mbuf, ipv4::HEADER_LEN, options) {
                 return Err(Reason::Short);
             }
-            has_options = ipv4::check_options(options).map_err(reason)?.any;
+            ipv4::check_options(options).map_err(reason)?;
+            has_options = true;
         }
         let transport = match header.fragment() {
             Some(fragment) => judge_fragment(fragment, header.proto, extent.total - extent.header)?,
-            None => Transport::parse(&mbuf, header.proto, extent.header, extent.total).map_err(reason)?,
+            None => Transport::parse(&mbuf, Af::Inet, header.proto, extent.header, extent.total).map_err(reason)?,
         };
         Ok(Packet {
             mbuf,
@@ -150,7 +156,7 @@ impl Packet {
             Some(fragment) if !fragment.is_whole() => {
                 judge_fragment(fragment, upper.proto, extent.total.saturating_sub(upper.offset))?
             }
-            _ => Transport::parse(&mbuf, upper.proto, upper.offset, extent.total).map_err(reason)?,
+            _ => Transport::parse(&mbuf, Af::Inet6, upper.proto, upper.offset, extent.total).map_err(reason)?,
         };
         Ok(Packet {
             mbuf,
@@ -297,9 +303,10 @@ fn judge_fragment(fragment: Fragment, proto: Proto, len: usize) -> Result<Transp
 }
 
 impl Transport {
-    /// Reads the header that begins at `offset` of a packet that ends at `end`.
+    /// Reads the header that begins at `offset` of a packet that ends at `end`. Each family has an ICMP of its own, and the
+    /// other one's is [`Error::Version`].
     #[inline]
-    fn parse(mbuf: &Mbuf, proto: Proto, offset: usize, end: usize) -> Result<Self, Error> {
+    fn parse(mbuf: &Mbuf, af: Af, proto: Proto, offset: usize, end: usize) -> Result<Self, Error> {
         let available = end.saturating_sub(offset);
         let take_icmp = || {
             if available < icmp::HEADER_LEN {
@@ -309,6 +316,8 @@ impl Transport {
             }
         };
         Ok(match proto {
+            Proto::ICMP if af == Af::Inet6 => return Err(Error::Version),
+            Proto::ICMPV6 if af == Af::Inet => return Err(Error::Version),
             Proto::TCP => {
                 if available < tcp::HEADER_LEN {
                     return Err(Error::Short);
