@@ -3,7 +3,7 @@
 //! # Overview
 //! A packet with a state goes by it, and no rule is looked at. One without is translated by the first nat or rdr rule that
 //! matches, judged as it will look then by the last filter rule that matches (or the first with `quick`; none: it passes),
-//! and leaves a state behind if that rule says so, or if it was translated. Its bytes change only when all of that has gone well.
+//! and leaves a state behind if that rule says so, or if it was translated. Whatever goes wrong on the way is the end of it.
 //!
 //! While the state table is locked no state is found, and a packet that would leave one behind is dropped and counted as
 //! state-locked; others go by the rules alone.
@@ -20,27 +20,37 @@ use pf_abi::{PFOTHERS_MULTIPLE, PFOTHERS_SINGLE, Reason, Timeout};
 
 use crate::kpi::{Direction, Mbuf, ReadSection, SoftNet};
 use crate::mem::KArc;
-use crate::packet::{Packet, Rewrite, Transport, answer};
-use crate::rule::{Action, Config, Rule, Subject};
+use crate::packet::{self, Packet, Rewrite, Transport, answer};
+use crate::rule::{Action, Answer, Config, Rule, Subject};
 use crate::state::tcp::{self, Fit};
 use crate::state::{Body, Host, InsertError, Origin, Peer, State, StateKey, Tree, TreeKey};
 use crate::wire::Proto;
 use crate::wire::icmp::Class;
 use crate::{Pf, Verdict, iface};
 
-/// Why a packet goes no further.
-enum Refusal {
-    /// For this reason, which is to be counted.
-    Reason(Reason),
-    /// A rule blocks it; its sender hears this.
-    Rule(Option<Mbuf>),
+/// A packet goes no further.
+struct Refusal {
+    /// Why, where that is to be counted: a rule that blocks counts itself.
+    reason: Option<Reason>,
+    /// What its sender hears.
+    answer: Option<Mbuf>,
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Refusal::Reason(reason)
+        Refusal {
+            reason: Some(reason),
+            answer: None,
+        }
     }
 }
+
+/// What an end hears that takes an old connection to be alive.
+const RESET: Answer = Answer {
+    reset: Some(0),
+    icmp: None,
+    icmp6: None,
+};
 
 /// Judges one packet.
 pub(crate) fn judge(pf: &Pf, level: &SoftNet, direction: Direction, ifindex: u16, mbuf: Mbuf) -> Verdict {
@@ -74,13 +84,12 @@ pub(crate) fn judge(pf: &Pf, level: &SoftNet, direction: Direction, ifindex: u16
     }
     match judged {
         Ok(()) => Verdict::Pass(packet.into_mbuf()),
-        Err(Refusal::Reason(reason)) => {
-            pf.stats.count(reason);
-            Verdict::Drop
-        }
-        Err(Refusal::Rule(answer)) => {
+        Err(refusal) => {
+            if let Some(reason) = refusal.reason {
+                pf.stats.count(reason);
+            }
             drop(section);
-            if let Some(answer) = answer {
+            if let Some(answer) = refusal.answer {
                 pf.kernel.output(answer);
             }
             Verdict::Drop
@@ -101,17 +110,17 @@ impl<'a> Filter<'a> {
     #[inline]
     fn judge(&self, packet: &mut Packet) -> Result<(), Refusal> {
         let locked = self.pf.is_locked();
-        if !locked && !matches!(packet.transport, Transport::Fragment) {
-            let known = if packet.is_error() {
-                self.judge_error(packet)?
-            } else {
+        let is_known = !locked
+            && if is_trackable(packet) {
                 self.judge_known(packet)?
+            } else {
+                packet.is_error() && self.judge_error(packet)?
             };
-            if known {
-                return Ok(());
-            }
+        if is_known {
+            Ok(())
+        } else {
+            self.judge_new(packet, locked)
         }
-        self.judge_new(packet, locked)
     }
 
     /// The state of a key in the tree of this packet's direction.
@@ -145,13 +154,19 @@ impl<'a> Filter<'a> {
                     body.bytes[at] = body.bytes[at].wrapping_add(packet.len.into());
                 }
                 Fit::Reused => body.unlinked = true,
-                Fit::Mismatch => (),
+                Fit::Mismatch | Fit::HalfOpen => (),
             }
             fit
         };
         match fit {
             Fit::Good => (),
             Fit::Mismatch => return Err(Reason::StateMismatch.into()),
+            Fit::HalfOpen => {
+                return Err(Refusal {
+                    reason: Some(Reason::StateMismatch),
+                    answer: answer(&self.pf.kernel, packet, &RESET),
+                });
+            }
             Fit::Reused => {
                 self.pf.states.remove(state, self.level);
                 self.pf.stats.count_removals(1);
@@ -169,7 +184,7 @@ impl<'a> Filter<'a> {
 
     /// Lets an ICMP error pass that is about a packet of a state. False if there is none.
     fn judge_error(&self, packet: &mut Packet) -> Result<bool, Refusal> {
-        let quote = packet.quote().map_err(|_| Reason::Short)?;
+        let quote = packet.quote().map_err(packet::reason)?;
         let Some(state) = self.find(packet.direction, &quote.key(packet)) else {
             return Ok(false);
         };
@@ -238,23 +253,29 @@ impl<'a> Filter<'a> {
             _ => config.filter().last_match(&subject),
         };
         self.pf.stats.count(Reason::Match);
-        if let Some(rule) = rule {
+        if let Some(rule) = rule
+            && let Action::Block(to_send) = &rule.action
+        {
             rule.counters.count(packet.direction, packet.len.into());
-            if let Action::Block(to_send) = &rule.action {
-                return Err(Refusal::Rule(answer(&self.pf.kernel, packet, to_send)));
-            }
+            return Err(Refusal {
+                reason: None,
+                answer: answer(&self.pf.kernel, packet, to_send),
+            });
         }
         if packet.has_options && !rule.is_some_and(|rule| rule.allow_opts) {
             return Err(Reason::IpOption.into());
         }
         let keeps = rule.is_some_and(|rule| rule.keep_state) || translated.is_some();
-        if !keeps || !is_trackable(packet) {
-            return Ok(());
+        if keeps && is_trackable(packet) {
+            if locked {
+                return Err(Reason::StateLocked.into());
+            }
+            self.remember(packet, rule, translated)?;
         }
-        if locked {
-            return Err(Reason::StateLocked.into());
+        for rule in rule.into_iter().chain(translated.map(|(rule, _)| rule)) {
+            rule.counters.count(packet.direction, packet.len.into());
         }
-        self.remember(packet, rule, translated)
+        Ok(())
     }
 
     /// The translation rule that is about the packet, and the three ends that it gives it; `subject` becomes what the filter
@@ -275,15 +296,15 @@ impl<'a> Filter<'a> {
         }
         if matches!(packet.transport, Transport::Fragment) {
             // Without its ports there is no telling whether, and into what, it is to be translated.
-            let concerned = list
-                .rules()
-                .iter()
-                .any(|rule| rule.may_match(subject) && rule.pool.is_some());
-            return if concerned {
-                Err(Reason::Fragment.into())
-            } else {
-                Ok(None)
-            };
+            for rule in list.rules().iter().filter(|rule| rule.may_match(subject)) {
+                if rule.pool.is_some() {
+                    return Err(Reason::Fragment.into());
+                }
+                if rule.matches(subject) {
+                    break;
+                }
+            }
+            return Ok(None);
         }
         if !is_trackable(packet) {
             return Ok(None);
@@ -294,16 +315,23 @@ impl<'a> Filter<'a> {
         let Some(pool) = &rule.pool else {
             return Ok(None);
         };
-        if locked {
-            return Err(Reason::StateLocked.into());
-        }
-        rule.counters.count(packet.direction, packet.len.into());
         let (near, far) = packet.ends();
         let key = match packet.direction {
             Direction::Out => {
+                // While the table is locked the packet gets no further than the filter rules, and any port does for them.
                 let is_free = |near| {
-                    let key = TreeKey { near, far, af: packet.af, proto: packet.proto };
-                    self.pf.states.find(Tree::ExtGwy, &key, self.level, self.section).is_none()
+                    let key = TreeKey {
+                        near,
+                        far,
+                        af: packet.af,
+                        proto: packet.proto,
+                    };
+                    locked
+                        || self
+                            .pf
+                            .states
+                            .find(Tree::ExtGwy, &key, self.level, self.section)
+                            .is_none()
                 };
                 let gwy = pool
                     .choose_source(&self.pf.kernel, packet.proto, near.port, is_free)
@@ -345,7 +373,8 @@ impl<'a> Filter<'a> {
         Ok(Some((rule, key)))
     }
 
-    /// Makes a state for a packet that passes, and gives the packet its translated ends.
+    /// Gives a packet that passes its translated ends, and makes a state for it. The packet comes first: one that cannot be
+    /// written to leaves no state behind, and one whose state cannot be made is dropped as it is.
     fn remember(
         &self,
         packet: &mut Packet,
@@ -374,6 +403,12 @@ impl<'a> Filter<'a> {
             ),
         };
         let now = self.pf.kernel.uptime();
+        let body = first_body(packet, now);
+        if key.is_translated() {
+            packet
+                .rewrite(&translation(&key, packet.direction))
+                .map_err(|_| Reason::Memory)?;
+        }
         let origin = Origin {
             key,
             direction: packet.direction,
@@ -386,18 +421,13 @@ impl<'a> Filter<'a> {
         };
         self.pf
             .states
-            .insert(origin, first_body(packet, now), self.level, self.section)
+            .insert(origin, body, self.level, self.section)
             .map_err(|error| match error {
                 InsertError::Exists => Reason::StateInsert,
                 InsertError::Limit => Reason::StateLimit,
                 InsertError::NoMemory => Reason::Memory,
             })?;
         self.pf.stats.count_insert();
-        if key.is_translated() {
-            packet
-                .rewrite(&translation(&key, packet.direction))
-                .map_err(|_| Reason::Memory)?;
-        }
         Ok(())
     }
 }

@@ -53,8 +53,8 @@ pub struct Peer {
     pub state: u8,
     /// This end's window scale, with PF_WSCALE_FLAG if it sent the option.
     pub wscale: u8,
-    /// Nothing has been seen of this end since the state was restored: where its window is may be known from some time ago
-    /// only.
+    /// Nothing has been seen of this end since the state was restored, or since the connection was picked up in the middle:
+    /// where its window is may be known from some time ago only, or from what the other end said.
     pub stale: bool,
 }
 

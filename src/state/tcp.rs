@@ -2,19 +2,22 @@
 //!
 //! # Overview
 //! After Guido van Rooij, "Real Stateful TCP Packet Filtering in IP Filter" (2001). The filter stands between the ends, so
-//! it may see what one of them never gets, and must not be stricter than either. For a segment of `src` with data from
-//! `seq` to `end`, an acknowledgment `ack` and a window, four bounds hold:
+//! it may see what one of them never gets, and must not be stricter than either. For a segment of `src` with data up to `end`,
+//! an acknowledgment `ack` and a window, four bounds hold:
 //!
-//! * data: `end` is not above what `dst` has said that it takes (`src.seqhi`), and `seq` not more than a window of `dst`
-//!   below what `src` has sent (`src.seqlo`);
-//! * acknowledgment: `ack` is not far above what `dst` has sent (`dst.seqlo`), and not far below it.
+//! * data: `end` is not above what `dst` has said that it takes (`src.seqhi`), and not more than a window of `dst` below what
+//!   `src` has sent (`src.seqlo`);
+//! * acknowledgment: `ack` is not far above what `dst` has sent (`dst.seqlo`), and not far below it. It may be further above,
+//!   within what `src` has offered to take, where the segment itself is within the window even without data.
 //!
-//! A reset has to hit exactly, since a forged one costs the most. While a connection is picked up in the middle, or ends, and
-//! one side's numbers are not known, a wider band around what is known does.
+//! A reset has to hit exactly, since a forged one costs the most, and a SYN of an end that was seen can only be a repetition
+//! (RFC 5961). While one side's numbers are not known, or a connection ends, a wider band around what is known does. Where a
+//! connection is picked up in the middle, the scale of windows is not known, and taken to be the largest.
 //!
-//! A restored state knows the windows of when it was dumped. An end that is [`stale`](Peer::stale) may have gone on
-//! meanwhile, by anything up to half of the sequence space, and is believed when it says so, but never when it resets or
-//! begins anew. Once it has been seen, and the other end too, the bounds are the ones above again.
+//! A restored state knows the windows of when it was dumped. Both ends may have gone on meanwhile, by anything up to half of
+//! the sequence space. As long as one of them has not been seen since ([`stale`](Peer::stale)), what they say is believed, but
+//! never a reset or a SYN. After that the bounds are the ones above again. A connection that is picked up in the middle is
+//! stale until its other end has been seen.
 //!
 //! # Locking
 //! The caller holds the state's lock.
@@ -25,10 +28,12 @@ use pf_abi::{
 };
 
 use super::{Body, Peer};
-use crate::wire::tcp::{Seq, TcpFlags};
+use crate::wire::tcp::{MAX_WINDOW_SCALE, Seq, TcpFlags};
 
 /// How far an acknowledgment may be off what was seen sent: a window of the largest size without scaling, and a segment.
-const MAX_ACK_SKEW: i32 = 0xffff + 1500;
+const MAX_ACK_SKEW: u32 = 0xffff + 1500;
+/// The scale of an end whose SYN was not seen.
+const UNKNOWN_SCALE: u8 = PF_WSCALE_FLAG | MAX_WINDOW_SCALE;
 
 /// What counts of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +63,9 @@ pub enum Fit {
     Mismatch,
     /// It opens a new connection between the same ports, and the old one is over: the state is in the way.
     Reused,
+    /// It answers the first SYN of a new connection as part of an older one, which its sender takes to be alive (RFC 9293,
+    /// 3.5.1). A reset makes an end of that one. Nothing has changed.
+    HalfOpen,
 }
 
 impl Segment {
@@ -70,47 +78,99 @@ impl Segment {
         self.wscale.map_or(0, |shift| PF_WSCALE_FLAG | (shift & PF_WSCALE_MASK))
     }
 
-    /// A SYN's window is never scaled; later ones are, by `shift`: what a scaled field would say.
-    fn unscaled_window(&self, shift: u8) -> u16 {
-        let window = u32::from(self.window);
-        ((window + (1 << shift) - 1) >> shift) as u16
+    /// The window as the state keeps it, where its sender scales by `shift`. A SYN's is never scaled: what a scaled field would
+    /// say.
+    fn scaled_window(&self, shift: u8) -> u16 {
+        if self.has(TcpFlags::SYN) {
+            u32::from(self.window).div_ceil(1 << shift) as u16
+        } else {
+            self.window
+        }
     }
 }
 
 impl Peer {
     fn shift(&self) -> u8 {
-        self.wscale & PF_WSCALE_MASK
+        (self.wscale & PF_WSCALE_MASK).min(MAX_WINDOW_SCALE)
     }
 
     fn scales(&self) -> bool {
         self.wscale & PF_WSCALE_FLAG != 0
     }
 
+    /// Whether a segment of this end has been seen.
+    fn is_known(&self) -> bool {
+        self.state >= TCPS_SYN_SENT
+    }
+
     /// The largest window this end ever offered, in bytes.
     fn window(&self, shift: u8) -> u32 {
         u32::from(self.max_win) << shift
+    }
+
+    /// What is left of a window of which the other end does not scale, so that it does not either.
+    fn forget_scale(&mut self) {
+        self.max_win = self.window(self.shift()).min(u32::from(u16::MAX)) as u16;
+        self.wscale = 0;
+    }
+
+    /// Takes in what the other end's first acknowledgment says of this one, which was never seen: it has another way, or the
+    /// connection is older than the state.
+    fn presume(&mut self, peer: &Peer, segment: &Segment) {
+        self.max_win = u16::MAX;
+        self.wscale = if peer.scales() { UNKNOWN_SCALE } else { 0 };
+        self.seqlo = segment.ack;
+        self.seqhi = segment.ack + peer.window(peer.shift());
+    }
+
+    /// Takes in what the first segment of this end says, of which `peer` is the other one.
+    fn meet(&mut self, peer: &mut Peer, segment: &Segment) {
+        if segment.has(TcpFlags::SYN) {
+            self.mss = segment.mss;
+            self.wscale = segment.offered_scale();
+            self.max_win = 0;
+        } else if peer.scales() {
+            // It has answered the SYN before, and nobody here knows how.
+            self.wscale = UNKNOWN_SCALE;
+        }
+        // Both scale, or neither does.
+        if !(self.scales() && peer.scales()) {
+            self.wscale = 0;
+            peer.forget_scale();
+        }
+        self.state = TCPS_SYN_SENT;
+        let room = segment.end + peer.window(peer.shift()).max(1);
+        // Where it is picked up in the middle, more may have been granted than its first segment takes.
+        if segment.has(TcpFlags::SYN) || self.seqhi == Seq(1) || room.geq(self.seqhi) {
+            self.seqhi = room;
+        }
     }
 }
 
 /// The two ends of a new connection, of which `segment` is the first that was seen.
 pub fn open(segment: &Segment) -> (Peer, Peer) {
-    let is_syn = segment.has(TcpFlags::SYN);
-    let wscale = if is_syn { segment.offered_scale() } else { 0 };
-    let src = Peer {
-        seqlo: segment.seq,
+    let mut src = Peer {
+        seqlo: segment.end,
         seqhi: segment.end + 1,
-        max_win: segment.unscaled_window(wscale & PF_WSCALE_MASK).max(1),
         mss: segment.mss,
         state: TCPS_SYN_SENT,
-        wscale,
+        wscale: UNKNOWN_SCALE,
         ..Peer::default()
     };
-    let dst = Peer {
+    let mut dst = Peer {
         seqhi: Seq(1),
         max_win: 1,
         state: TCPS_CLOSED,
         ..Peer::default()
     };
+    if segment.has(TcpFlags::SYN) {
+        src.wscale = segment.offered_scale();
+    }
+    src.max_win = segment.scaled_window(src.shift()).max(1);
+    if segment.has(TcpFlags::ACK) {
+        dst.presume(&src, segment);
+        dst.stale = true;
+    }
     (src, dst)
 }
 
@@ -128,115 +188,134 @@ pub fn track(body: &mut Body, segment: &Segment, forward: bool) -> Fit {
     } else {
         (body.dst, body.src)
     };
-    let fit = advance(&mut src, &mut dst, segment);
-    if fit == Fit::Good {
+    if advance(&mut src, &mut dst, segment) {
         body.timeout = phase(&src, &dst);
         (body.src, body.dst) = if forward { (src, dst) } else { (dst, src) };
-    }
-    fit
-}
-
-fn advance(src: &mut Peer, dst: &mut Peer, segment: &Segment) -> Fit {
-    let mut window = u32::from(segment.window);
-    let scaling = src.scales() && dst.scales();
-    let (mut src_shift, mut dst_shift) = if scaling { (src.shift(), dst.shift()) } else { (0, 0) };
-    if segment.has(TcpFlags::SYN) {
-        src_shift = 0;
-    }
-
-    let (mut seq, mut end) = (segment.seq, segment.end);
-    if src.state < TCPS_SYN_SENT {
-        // The first segment of this end.
-        if segment.has(TcpFlags::SYN) {
-            src.mss = segment.mss;
-            let offered = segment.offered_scale();
-            if dst.scales() && offered & PF_WSCALE_FLAG != 0 {
-                src.wscale = offered;
-                window = u32::from(segment.unscaled_window(src.shift()));
-                dst_shift = dst.shift();
-            } else {
-                // Both scale, or neither does: what was said of the other's window before was too little.
-                dst.max_win = dst.window(dst.shift()).min(u32::from(u16::MAX)) as u16;
-                dst.wscale = 0;
-            }
-        }
-        src.seqlo = seq;
-        src.state = TCPS_SYN_SENT;
-        let room = end + dst.window(dst_shift).max(1);
-        if src.seqhi == Seq(1) || room.geq(src.seqhi) {
-            src.seqhi = room;
-        }
-        src.max_win = src.max_win.max(window.min(u32::from(u16::MAX)) as u16);
-    }
-
-    // Without an acknowledgment, and for one of something that was never seen, there is nothing to compare.
-    let is_reset = segment.has(TcpFlags::RST);
-    let ack = if !segment.has(TcpFlags::ACK) || (is_reset && segment.ack == Seq(0)) || dst.state < TCPS_SYN_SENT {
-        dst.seqlo
-    } else {
-        segment.ack
-    };
-    if seq == end && !src.stale {
-        // No data: where it stands matters little, so that keep-alives and window probes pass.
-        seq = src.seqlo;
-        end = seq;
-    }
-
-    let retransmission = dst.window(dst_shift);
-    let skew = dst.seqlo.distance(ack);
-    let strict_data = src.seqhi.geq(end) && seq.geq(src.seqlo - retransmission);
-    let strict_ack = (-MAX_ACK_SKEW..=MAX_ACK_SKEW << src_shift).contains(&skew);
-    let exact = !is_reset || hits(segment, src);
-    if strict_data && strict_ack && exact {
-        settle(src, dst, segment, end, window, src_shift);
         return Fit::Good;
     }
-
-    if (src.stale || dst.stale) && !is_reset && !segment.has(TcpFlags::SYN) && segment.has(TcpFlags::ACK) {
-        let data = if src.stale {
-            segment.seq.geq(src.seqlo - retransmission)
-        } else {
-            strict_data
-        };
-        let acknowledged = if dst.stale {
-            ack.geq(dst.seqlo - src.window(src_shift))
-        } else {
-            strict_ack
-        };
-        if data && acknowledged {
-            // What an end acknowledges has been sent, and what it sends has been asked for.
-            dst.seqlo = dst.seqlo.latest(ack);
-            src.seqhi = src.seqhi.latest(segment.end + retransmission.max(1));
-            settle(src, dst, segment, segment.end, window, src_shift);
-            return Fit::Good;
-        }
-    }
-
-    let unsettled = dst.state < TCPS_SYN_SENT || dst.state >= TCPS_FIN_WAIT_2 || src.state >= TCPS_FIN_WAIT_2;
-    let band = MAX_ACK_SKEW as u32;
-    if unsettled && (src.seqhi + band).geq(end) && seq.geq(src.seqlo - band) && exact {
-        settle(src, dst, segment, end, window, src_shift);
-        return Fit::Good;
+    // All that is known is a SYN, which nobody has answered.
+    let is_opening = body.src.state == TCPS_SYN_SENT && !body.dst.is_known() && body.dst.seqhi == Seq(1);
+    let is_stale = body.src.stale || body.dst.stale;
+    if is_opening && !is_stale && !forward && segment.has(TcpFlags::ACK) && !segment.has(TcpFlags::RST) {
+        return Fit::HalfOpen;
     }
     Fit::Mismatch
 }
 
-/// Whether a reset is where the receiver would believe it (RFC 5961, 3.2): at the next sequence number, give or take
-/// one for the SYN. Before anything was seen of its sender, what it acknowledges is all there is.
-fn hits(segment: &Segment, src: &Peer) -> bool {
-    let off = segment.seq.distance(src.seqlo);
-    (-1..=1).contains(&off) || src.state < TCPS_ESTABLISHED
+/// Moves both ends on by a segment of `src`, or says that it is not one of theirs.
+fn advance(src: &mut Peer, dst: &mut Peer, segment: &Segment) -> bool {
+    let (is_syn, is_reset) = (segment.has(TcpFlags::SYN), segment.has(TcpFlags::RST));
+    let was_known = src.is_known();
+    if is_reset && !hits(segment, src, dst) {
+        return false;
+    }
+    if is_syn && was_known && dst.is_known() && segment.end.gt(src.seqlo) {
+        return false;
+    }
+    let was_stale = src.stale || dst.stale;
+    if !was_known {
+        src.meet(dst, segment);
+        src.seqlo = segment.seq;
+    }
+    if !dst.is_known() && dst.seqhi == Seq(1) && segment.has(TcpFlags::ACK) && !is_reset {
+        dst.presume(src, segment);
+    }
+
+    let scaling = src.scales() && dst.scales();
+    let src_shift = if scaling && !is_syn { src.shift() } else { 0 };
+    let dst_shift = if scaling { dst.shift() } else { 0 };
+    let offered = Window {
+        field: segment.scaled_window(src.shift()),
+        bytes: u32::from(segment.window) << src_shift,
+    };
+    // Without an acknowledgment, and for one of something that was never seen, there is nothing to compare.
+    let ack = if !segment.has(TcpFlags::ACK) || (is_reset && segment.ack == Seq(0)) || !dst.is_known() {
+        dst.seqlo
+    } else {
+        segment.ack
+    };
+    // A window that is not known may be any.
+    let window = |peer: &Peer, shift| {
+        if was_stale {
+            u32::from(u16::MAX) << shift
+        } else {
+            peer.window(shift)
+        }
+    };
+    let retransmission = window(dst, dst_shift);
+    let is_recent = segment.end.geq(src.seqlo - retransmission);
+    let is_within = is_recent && src.seqhi.geq(segment.end);
+    // Without data, where it stands matters little, so that keep-alives and window probes pass.
+    let is_eased = segment.seq == segment.end && !src.stale;
+    let (seq, end) = if is_eased {
+        (src.seqlo, src.seqlo)
+    } else {
+        (segment.seq, segment.end)
+    };
+
+    // It lags behind by as much as is under way, and is ahead of what was seen only if that has gone another way.
+    let acknowledged = dst.seqlo.geq(ack) && ack.geq(dst.seqlo - (MAX_ACK_SKEW << src_shift))
+        || ack.gt(dst.seqlo) && (dst.seqlo + MAX_ACK_SKEW).geq(ack);
+    if (is_eased || is_within) && acknowledged {
+        settle(src, dst, segment, end, offered);
+        return true;
+    }
+
+    if segment.has(TcpFlags::ACK) && !is_reset && !is_syn {
+        let fits = if was_stale {
+            is_recent && ack.geq(dst.seqlo - window(src, src_shift))
+        } else {
+            is_within && ack.gt(dst.seqlo) && dst.seqhi.geq(ack)
+        };
+        if fits {
+            // What an end acknowledges has been sent, and what it sends has been asked for.
+            dst.seqlo = dst.seqlo.latest(ack);
+            if was_stale {
+                src.seqhi = src.seqhi.latest(segment.end + dst.window(dst_shift).max(1));
+            }
+            settle(src, dst, segment, segment.end, offered);
+            return true;
+        }
+    }
+
+    let unsettled = !dst.is_known() || dst.state >= TCPS_FIN_WAIT_2 || src.state >= TCPS_FIN_WAIT_2;
+    let band = (src.seqhi + MAX_ACK_SKEW).geq(end) && seq.geq(src.seqlo - MAX_ACK_SKEW);
+    if unsettled && band {
+        settle(src, dst, segment, end, offered);
+        return true;
+    }
+    false
+}
+
+/// Whether a reset is where its receiver would believe it: at the next sequence number (RFC 5961, 3.2), give or take one for a
+/// SYN or a FIN that got lost. One that refuses a SYN has no number of its own, and acknowledges the SYN (RFC 9293, 3.10.7.3).
+fn hits(segment: &Segment, src: &Peer, dst: &Peer) -> bool {
+    if src.is_known() || src.seqhi != Seq(1) {
+        (-1..=1).contains(&segment.seq.distance(src.seqlo))
+    } else {
+        segment.has(TcpFlags::ACK) && segment.ack == dst.seqlo
+    }
+}
+
+/// A window that a segment offers: as the state keeps it, and in bytes.
+#[derive(Clone, Copy)]
+struct Window {
+    field: u16,
+    bytes: u32,
 }
 
 /// Takes over what a good segment says.
-fn settle(src: &mut Peer, dst: &mut Peer, segment: &Segment, end: Seq, window: u32, shift: u8) {
+fn settle(src: &mut Peer, dst: &mut Peer, segment: &Segment, end: Seq, offered: Window) {
     src.stale = false;
-    src.max_win = src.max_win.max(window.min(u32::from(u16::MAX)) as u16);
+    src.max_win = src.max_win.max(offered.field);
     src.seqlo = src.seqlo.latest(end);
     if segment.has(TcpFlags::ACK) && !segment.has(TcpFlags::RST) {
-        let room = segment.ack + (window << shift).max(1);
-        if room.geq(dst.seqhi) || dst.seqhi == Seq(1) {
+        let room = segment.ack + offered.bytes.max(1);
+        if room.geq(dst.seqhi) {
             dst.seqhi = room;
+            if !dst.is_known() {
+                dst.seqlo = segment.ack;
+            }
         }
     }
     if segment.has(TcpFlags::SYN) {
@@ -248,7 +327,8 @@ fn settle(src: &mut Peer, dst: &mut Peer, segment: &Segment, end: Seq, window: u
     if segment.has(TcpFlags::ACK) {
         match dst.state {
             TCPS_SYN_SENT => dst.state = TCPS_ESTABLISHED,
-            TCPS_CLOSING => dst.state = TCPS_FIN_WAIT_2,
+            // The FIN is the last that it sent.
+            TCPS_CLOSING if segment.ack.geq(dst.seqlo) => dst.state = TCPS_FIN_WAIT_2,
             _ => (),
         }
     }
@@ -277,5 +357,14 @@ fn phase(src: &Peer, dst: &Peer) -> Timeout {
 /// Whether a segment that an ICMP error quotes was sent by `src` of late. `seq` is its sequence number.
 pub fn was_sent(src: &Peer, dst: &Peer, seq: Seq) -> bool {
     let shift = if src.scales() && dst.scales() { dst.shift() } else { 0 };
-    src.stale || (src.seqhi.geq(seq) && seq.geq(src.seqlo - dst.window(shift)))
+    // What the other end takes is not known before it is.
+    let window = if dst.is_known() {
+        dst.window(shift)
+    } else {
+        MAX_ACK_SKEW
+    };
+    src.stale || (src.seqhi.geq(seq) && seq.geq(src.seqlo - window))
 }
+
+#[cfg(test)]
+mod tests;
