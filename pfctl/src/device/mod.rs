@@ -3,6 +3,7 @@
 //! An argument often holds a pointer to more of the caller's memory. A [`Device`] is given both as bytes and puts the pointer
 //! in itself, so that nobody else handles addresses, and a test can play the kernel without any `unsafe`.
 
+mod argument;
 mod calls;
 mod character;
 mod ioctl;

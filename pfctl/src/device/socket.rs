@@ -3,7 +3,7 @@
 //! The argument does not go through the socket. The server reads and writes it in this process's memory while this process
 //! waits for the reply, as a kernel would during ioctl(2).
 
-use super::{Access, Buffer, Device, Errno, Failure};
+use super::{Access, Buffer, Device, Errno, Failure, argument::place};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket};
 use pf_abi::socket::{READ_ONLY, Reply, Request};
 use std::io;
@@ -65,17 +65,7 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
 
 impl Device for SocketDevice {
     fn ioctl(&mut self, cmd: u64, argument: &mut [u8], buffer: Option<Buffer<'_>>) -> Result<(), Failure> {
-        let invalid = || Failure::Io(io::ErrorKind::InvalidInput.into());
-        if argument.len() != pf_abi::ioctl::size(cmd) {
-            return Err(invalid());
-        }
-        if let Some(buffer) = buffer {
-            let address = buffer.bytes.as_mut_ptr().expose_provenance() as u64;
-            let slot = argument
-                .get_mut(buffer.pointer_at..buffer.pointer_at + size_of::<u64>())
-                .ok_or_else(invalid)?;
-            slot.copy_from_slice(&address.to_ne_bytes());
-        }
+        place(cmd, argument, buffer)?;
         let address = match argument.len() {
             0 => 0,
             _ => argument.as_mut_ptr().expose_provenance() as u64,
