@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import random
-import re
 import select
 import signal
 import socket
@@ -233,6 +232,7 @@ class Demo:
         self.socket = f"{self.scratch}/pf.sock"
         self.rules = f"{self.scratch}/pf.conf"
         self.states = f"{self.scratch}/states"
+        self.log = f"{self.scratch}/router.log"
         with open(self.rules, "w", encoding="ascii") as file:
             file.write(RULES)
         self.begin = time.monotonic()
@@ -247,8 +247,9 @@ class Demo:
 
     @staticmethod
     def command(*words):
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        check(done.returncode == 0, f"`{' '.join(words)}` failed: {(done.stderr or done.stdout).strip()}")
+        """What it prints, on either way out. It has to succeed."""
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        check(done.returncode == 0, f"`{' '.join(words)}` failed: {done.stdout.strip()}")
         return done.stdout
 
     def pfctl(self, *words):
@@ -275,19 +276,14 @@ class Demo:
 
     def start_router(self):
         """A router that is up: its socket answers, and the rules are loaded."""
-        log = open(f"{self.scratch}/router.log", "a", encoding="utf-8")
-        router = Process(
-            self.scratch,
-            "router",
-            [
-                f"{self.binaries}/pf-router",
-                f"--interface=lan0,netns={self.client_netns},address={INSIDE}/24",
-                f"--interface=wan0,netns={self.server_netns},address={OUTSIDE}/24",
-                f"--socket={self.socket}",
-            ],
-            stderr=log,
-        )
-        log.close()
+        command = [
+            f"{self.binaries}/pf-router",
+            f"--interface=lan0,netns={self.client_netns},address={INSIDE}/24",
+            f"--interface=wan0,netns={self.server_netns},address={OUTSIDE}/24",
+            f"--socket={self.socket}",
+        ]
+        with open(self.log, "a", encoding="utf-8") as log:
+            router = Process(self.scratch, "router", command, stderr=log)
         deadline = time.monotonic() + PATIENCE
         while True:
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
@@ -302,8 +298,10 @@ class Demo:
         return router
 
     def router_log(self):
-        with open(f"{self.scratch}/router.log", encoding="utf-8") as file:
-            return re.sub(r"\x1b\[[0-9;]*m", "", file.read()).strip()
+        if not os.path.exists(self.log):
+            return ""
+        with open(self.log, encoding="utf-8") as file:
+            return file.read().strip()
 
     def show_states(self, when):
         states = self.pfctl("-s", "states").splitlines()
@@ -359,11 +357,11 @@ class Demo:
         self.say(f"{AGE:.0f} s and {moved} MB later: the router is killed with SIGKILL")
         with self.start_router():
             if restore:
-                for line in self.pfctl("-v", "-L", self.states).splitlines():
-                    self.show(line)
+                restored = self.pfctl("-v", "-L", self.states)
             outage = time.monotonic() - died
             if restore:
                 self.say(f"it is started anew, rules loaded, states restored (pfctl -L): {outage:.3f} s after its death")
+                self.show(restored)
                 return self.see_them_live(server, client, before, outage, at_death)
             self.say(f"it is started anew, rules loaded, states NOT restored: {outage:.3f} s after its death")
             return self.see_them_die(server, client)
@@ -421,6 +419,7 @@ def main():
         died = demo.run(restore=False)
     except Failed as failure:
         print(f"\nNOT shown: {failure}", flush=True)
+        print(f"\nThe router's log:\n{demo.router_log()}", flush=True)
         return 1
     print(f"\nShown: {lived}; {died}.")
     return 0

@@ -3,7 +3,8 @@
 //! # Overview
 //! The protocol is [`pf_abi::socket`]'s. A request says where its argument lies in the memory of whoever sent it; the kernel tells, with
 //! each message, which process and user that was (SCM_CREDENTIALS), so that a child that uses an inherited connection is served
-//! from its own memory. One thread serves everybody, one request at a time, as the engine's ioctls are serialised anyway.
+//! from its own memory. Each connection has a thread, so that a caller whose memory is slow to reach holds up nobody else;
+//! the engine serialises what has to be.
 //!
 //! # Life cycle
 //! [`Control::listen`] makes the socket, with mode 0600 from the first moment on. One that nobody listens on any more is replaced, and
@@ -15,11 +16,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::PollTimeout;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind,
     connect, listen, recvmsg, send, setsockopt, socket, sockopt,
@@ -34,10 +37,10 @@ use tracing::{debug, warn};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::memory::ProcessMemory;
-use crate::stop::{Stop, poll_all};
+use crate::stop::Stop;
 
 /// The most connections at a time. Who comes then waits in the queue.
-const MOST_PEERS: usize = 64;
+const MOST_PEERS: u32 = 64;
 /// How long to wait where a connection cannot be taken because the system is short of something, in milliseconds.
 const BREATH: u8 = 250;
 
@@ -77,8 +80,10 @@ impl Control {
         .context("it cannot be made")?;
         let identity = identity(path)?;
         listen(&socket, Backlog::MAXCONN)?;
+        let socket = UnixListener::from(socket);
+        socket.set_nonblocking(true)?;
         Ok(Control {
-            socket: socket.into(),
+            socket,
             path: path.to_owned(),
             identity,
         })
@@ -87,38 +92,48 @@ impl Control {
     /// Serves ioctls until it is time to stop.
     ///
     /// # Errors
-    /// Those of poll(2). Nothing that a peer does is an error.
+    /// Those of poll(2) and eventfd(2). Nothing that a peer does is an error.
     pub fn serve(&self, pf: &Pf, stop: &Stop) -> nix::Result<()> {
-        let mut peers: Vec<OwnedFd> = Vec::new();
-        loop {
-            let has_room = peers.len() < MOST_PEERS;
-            let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-            let mut fds = vec![readable(stop.as_fd())];
-            fds.extend(peers.iter().map(|peer| readable(peer.as_fd())));
-            if has_room {
-                fds.push(readable(self.socket.as_fd()));
-            }
-            poll_all(&mut fds, PollTimeout::NONE)?;
-            let mut ready = fds
-                .iter()
-                .map(|fd| fd.any() == Some(true))
-                .collect::<Vec<_>>()
-                .into_iter();
-            if ready.next() == Some(true) {
-                return Ok(());
-            }
-            peers.retain(|peer| ready.next() != Some(true) || serve_one(peer.as_fd(), pf));
-            if ready.next() == Some(true) {
-                match self.socket.accept() {
-                    Ok((peer, _)) => peers.push(peer.into()),
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => (),
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_SEMAPHORE;
+        let places = EventFd::from_value_and_flags(MOST_PEERS, flags)?;
+        thread::scope(|scope| {
+            while stop.wait(places.as_fd())? && stop.wait(self.socket.as_fd())? {
+                let peer = match self.socket.accept() {
+                    Ok((peer, _)) => OwnedFd::from(peer),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     Err(error) => {
                         warn!(%error, "a connection to the control socket could not be taken");
                         stop.sleep(PollTimeout::from(BREATH))?;
+                        continue;
                     }
+                };
+                let place = Place::take(&places)?;
+                let work = move || {
+                    let _place = place;
+                    while stop.wait(peer.as_fd()) == Ok(true) && serve_one(peer.as_fd(), pf) {}
+                };
+                if let Err(error) = thread::Builder::new().name("control".into()).spawn_scoped(scope, work) {
+                    warn!(%error, "a connection to the control socket could not be served");
                 }
             }
-        }
+            Ok(())
+        })
+    }
+}
+
+/// One of the [`MOST_PEERS`] places, taken until this is dropped.
+struct Place<'a>(&'a EventFd);
+
+impl<'a> Place<'a> {
+    fn take(places: &'a EventFd) -> nix::Result<Self> {
+        places.read().map(|_| Place(places))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        // The only failure is a counter that is full, and it never has more than it began with.
+        let _ = self.0.write(1);
     }
 }
 

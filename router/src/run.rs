@@ -59,6 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     let outcome = thread::scope(|scope| {
         let (router, control, stop) = (&router, &control, &stop);
+        let _guard = StopOnPanic(stop);
         let mut threads = Threads {
             scope,
             stop,

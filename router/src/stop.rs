@@ -31,7 +31,8 @@ impl Stop {
         let _ = self.0.write(1);
     }
 
-    /// Waits until something can be read from `fd`, or has happened to it; false if it is time to stop.
+    /// Waits until something can be read from `fd`, or has happened to it, or perhaps a little less; false if it is time to
+    /// stop.
     ///
     /// # Errors
     /// Those of poll(2).
@@ -62,7 +63,7 @@ impl AsFd for Stop {
 }
 
 /// poll(2); what a signal interrupts counts as nothing having happened.
-pub(crate) fn poll_all(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> nix::Result<()> {
+fn poll_all(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> nix::Result<()> {
     match poll(fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno),

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -313,6 +313,7 @@ impl Network {
 pub(crate) struct Router {
     child: Child,
     log: Receiver<Value>,
+    reader: JoinHandle<()>,
     /// All that was read from the log so far.
     seen: Vec<Value>,
 }
@@ -334,7 +335,7 @@ impl Router {
             .expect("pf-router can be started");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let (send, log) = mpsc::channel();
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 if send.send(line).is_err() {
@@ -345,6 +346,7 @@ impl Router {
         Router {
             child,
             log,
+            reader,
             seen: Vec::new(),
         }
     }
@@ -386,6 +388,18 @@ impl Router {
                 Err(mpsc::RecvTimeoutError::Timeout) => panic!("pf-router does not end: {:#?}", self.seen),
             }
         }
+    }
+
+    /// Stops reading its log, and waits for its end.
+    pub(crate) fn end_unread(mut self) -> ExitStatus {
+        self.log = mpsc::channel().1;
+        // The reader ends with the next line, and closes the pipe; what is logged at the end finds nobody.
+        self.signal(Signal::SIGUSR1);
+        while !self.reader.is_finished() {
+            thread::yield_now();
+        }
+        self.signal(Signal::SIGTERM);
+        self.child.wait().expect("it is our child")
     }
 
     /// All lines of log until now.

@@ -73,6 +73,14 @@ fn counters_are_logged_on_demand_and_at_the_end() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_does_not_end_it() {
+    let network = Network::new().with_way_back();
+    let router = network.router();
+    assert_eq!(router.end_unread().code(), Some(0));
+    assert!(!network.socket().exists());
+}
+
+#[test]
 fn an_interface_that_goes_away_does_not_take_the_others_along() {
     let network = Network::new();
     let mut router = network.router();
