@@ -16,18 +16,19 @@
 
 mod hash;
 mod key;
+mod partition;
 mod table;
+pub mod tcp;
 #[cfg(test)]
 mod tests;
-pub mod tcp;
 pub mod timeout;
 mod tree;
 
 use core::sync::atomic::AtomicPtr;
 
 pub use key::{Host, StateKey, Tree, TreeKey};
+use partition::Link;
 pub use table::{InsertError, StateTable};
-use tree::Link;
 
 use pf_abi::Timeout;
 

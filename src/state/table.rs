@@ -13,7 +13,8 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use super::hash::HashKey;
-use super::tree::{self, Link, PartitionedTree};
+use super::partition::Link;
+use super::tree::{self, PartitionedTree};
 use super::{Body, Origin, State, Tree, TreeKey};
 use crate::kpi::{Kernel, NoMemory, Passive, Pool, ReadSection, SoftNet, SpinLock};
 

@@ -11,6 +11,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::tree::{CHUNK, STATES};
 use super::*;
 use crate::kpi::host::fail_allocations;
 use crate::kpi::{Kernel, Passive};
@@ -374,7 +375,7 @@ fn out_of_memory_at_any_point_leaves_the_table_whole() {
     let (mut refused, mut did_not_grow) = (0, 0);
     // A state takes one allocation, and a chunk of partitions one more for each tree: 0, 1 and 2 fail at each of them.
     while n < 20_000 {
-        for after in 0..4 {
+        for after in 0..6 {
             let before = (table.len(), table.partitions());
             let failing = fail_allocations(after);
             let inserted = table.insert(origin(key(n)), body(), &level, &section).map(|_| ());
@@ -382,7 +383,7 @@ fn out_of_memory_at_any_point_leaves_the_table_whole() {
             assert_eq!(inserted, if after == 0 { Err(InsertError::NoMemory) } else { Ok(()) });
             assert_eq!(table.len(), before.0 + usize::from(after > 0));
             refused += usize::from(after == 0);
-            did_not_grow += usize::from(before.1[0] >= 4096 && table.partitions()[0] < table.len());
+            did_not_grow += usize::from(before.1[0] >= CHUNK && table.partitions()[0] < table.len() / STATES);
             n += u32::from(after > 0);
         }
     }
@@ -392,7 +393,7 @@ fn out_of_memory_at_any_point_leaves_the_table_whole() {
     while table
         .partitions()
         .into_iter()
-        .any(|partitions| partitions < table.len())
+        .any(|partitions| partitions < table.len() / STATES)
     {
         table.insert(origin(key(n)), body(), &level, &section).unwrap();
         n += 1;
@@ -653,7 +654,7 @@ fn threads_lose_nothing_and_see_nothing_wrong() {
         });
     });
 
-    assert!(table.partitions()[0] > 2 * 4096, "partitions were split meanwhile");
+    assert!(table.partitions()[0] > 2 * CHUNK, "partitions were split meanwhile");
     let (inserted, killed) = (inserted.into_inner(), killed.into_inner());
     assert!(killed > (THREADS * OWN / 4) as usize);
     assert_eq!(table.len(), inserted - killed);

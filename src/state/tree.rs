@@ -3,9 +3,9 @@
 //! # Overview
 //! A key's place is its keyed hash, and the tree is ordered by place. No two states of a tree have the same place: a
 //! second one is refused as if its key were there already, which one insertion in 2^42 meets at four million states, so
-//! that a place alone says where a walk is to go on. The bits of the place, read from the top, lead to a partition, and a partition is a treap, whose priorities come from the place
-//! as well: a lookup is O(log n) even if all states fell into one partition, and touches one or two nodes when they do
-//! not. Partitions are added one at a time, each by splitting one other in two (linear hashing), so nothing ever stalls
+//! that a place alone says where a walk is to go on. The bits of the place, read from the top, lead to a
+//! [`partition`](super::partition): a lookup touches one cache line there and the state, and is O(log n) even if all states fell into one
+//! partition. Partitions are added one at a time, each by splitting one other in two (linear hashing), so nothing ever stalls
 //! while the table grows; since a split cuts a range of places in half, a walk in the order of places sees every state
 //! exactly once however often partitions split meanwhile. The purge and dumps walk like that, so there is no list of all
 //! states, no lock around one, and no memory in each state for one.
@@ -16,235 +16,26 @@
 //! its read section.
 //!
 //! # Locking
-//! Each partition has a spin lock for those who change it, and a version that is odd while they do. Lookups take no
-//! lock: they walk with acquiring loads and believe "not there" only if the version did not move; what they found is
-//! theirs for the read section, alive or not (see [`State::lock`](super::State::lock)). Lock order: a partition of the
-//! first tree, one of the second, a state. A split holds two partitions of one tree and takes nothing else.
+//! Each partition has a spin lock for those who change it; lookups take none. Lock order: a partition of the first tree, one of
+//! the second, a state. A split holds two partitions of one tree and takes nothing else.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
+use super::partition::{DEPTH, Locked, Partition, Search};
 use super::{State, Tree};
-use crate::kpi::{NoMemory, Pool, ReadSection, SoftNet, SpinGuard, SpinLock};
+use crate::kpi::{NoMemory, Pool, ReadSection, SoftNet, SpinLock};
 use crate::mem::KVec;
 
 /// Partitions in a chunk, and the fewest that a tree has: 64 KiB.
-const CHUNK: usize = 4096;
-/// Chunks that a tree may have: 16 million partitions.
-const CHUNKS: usize = 4096;
+pub(super) const CHUNK: usize = 1024;
+/// Chunks that a tree may have: 8 million partitions.
+const CHUNKS: usize = 8192;
+/// States to a partition, on the average, before another is added.
+pub(super) const STATES: usize = 3;
 /// Lookups without a lock before one with it.
 const ATTEMPTS: usize = 4;
-/// Nodes that a lookup without a lock visits before it takes the tree to be changing under it.
-const DEPTH: usize = 128;
-
-/// A state's place in one tree.
-pub(super) struct Link {
-    left: Child,
-    right: Child,
-    /// Where the key stands in the order of the tree.
-    place: u64,
-}
-
-impl Link {
-    /// Not linked yet.
-    pub(super) fn new(place: u64) -> Self {
-        Link {
-            left: Child::none(),
-            right: Child::none(),
-            place,
-        }
-    }
-
-    /// The treap's heap order. All places in a partition begin alike, so the rest is mixed.
-    #[inline]
-    fn priority(&self) -> u64 {
-        self.place.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
-}
-
-/// A reference to a subtree.
-///
-/// # Invariants
-/// Null, or a state that is valid at least until the read sections end that were open when it was unlinked.
-struct Child(AtomicPtr<State>);
-
-impl Child {
-    const fn none() -> Self {
-        Child(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    #[inline]
-    fn get<'a>(&self) -> Option<&'a State> {
-        // SAFETY: by the invariant. Callers hold the partition's lock or a read section, and bind 'a to it.
-        unsafe { self.0.load(Ordering::Acquire).as_ref() }
-    }
-
-    #[inline]
-    fn set(&self, node: Option<&State>) {
-        let node = node.map_or(ptr::null_mut(), |node| ptr::from_ref(node).cast_mut());
-        self.0.store(node, Ordering::Release);
-    }
-}
-
-struct Partition {
-    root: Child,
-    /// Odd while the partition changes.
-    version: AtomicU32,
-    lock: SpinLock<()>,
-}
-
-/// A partition whose lock is held.
-struct Locked<'a> {
-    partition: &'a Partition,
-    _guard: SpinGuard<'a, ()>,
-}
-
-impl Partition {
-    fn lock<'a>(&'a self, level: &'a SoftNet) -> Locked<'a> {
-        Locked {
-            partition: self,
-            _guard: self.lock.lock(level),
-        }
-    }
-}
-
-/// What a walk down a tree found.
-enum Search<'a> {
-    /// The state at the place.
-    Found(&'a State),
-    Missing,
-    /// It went on for longer than a tree is high.
-    Lost,
-}
-
-impl Partition {
-    #[inline]
-    fn search<'a>(&self, tree: Tree, place: u64, depth: usize) -> Search<'a> {
-        let mut child = &self.root;
-        for _ in 0..depth {
-            let Some(node) = child.get() else {
-                return Search::Missing;
-            };
-            let link = node.link(tree);
-            if link.place == place {
-                return Search::Found(node);
-            }
-            child = if link.place < place { &link.right } else { &link.left };
-        }
-        Search::Lost
-    }
-}
-
-impl Locked<'_> {
-    /// The state at this place. The caller binds 's to what keeps the state: this lock, or a read section.
-    fn find<'s>(&self, tree: Tree, place: u64) -> Option<&'s State> {
-        match self.partition.search(tree, place, usize::MAX) {
-            Search::Found(state) => Some(state),
-            Search::Missing | Search::Lost => None,
-        }
-    }
-
-    /// Runs `change` while lookups know that they must not believe what they see.
-    fn change(&self, change: impl FnOnce(&Partition)) {
-        let version = &self.partition.version;
-        let before = version.load(Ordering::Relaxed);
-        version.store(before.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        change(self.partition);
-        version.store(before.wrapping_add(2), Ordering::Release);
-    }
-
-    /// The first state at `from` or behind it. 's as above.
-    fn first_from<'s>(&self, tree: Tree, from: u64) -> Option<&'s State> {
-        let mut child = &self.partition.root;
-        let mut first = None;
-        while let Some(node) = child.get() {
-            let link = node.link(tree);
-            if link.place >= from {
-                first = Some(node);
-                child = &link.left;
-            } else {
-                child = &link.right;
-            }
-        }
-        first
-    }
-}
-
-/// Puts `node` into the treap under `slot`. Its place is not taken.
-fn link(mut slot: &Child, tree: Tree, node: &State) {
-    let new = node.link(tree);
-    while let Some(current) = slot.get() {
-        let link = current.link(tree);
-        if new.priority() > link.priority() {
-            break;
-        }
-        slot = if link.place < new.place {
-            &link.right
-        } else {
-            &link.left
-        };
-    }
-    // What was here is cut in two at the new place, and becomes what is below the new node.
-    let mut rest = slot.get();
-    let (mut smaller, mut larger) = (&new.left, &new.right);
-    while let Some(current) = rest {
-        let link = current.link(tree);
-        if link.place < new.place {
-            smaller.set(rest);
-            smaller = &link.right;
-            rest = link.right.get();
-        } else {
-            larger.set(rest);
-            larger = &link.left;
-            rest = link.left.get();
-        }
-    }
-    smaller.set(None);
-    larger.set(None);
-    slot.set(Some(node));
-}
-
-/// Takes `node` out of the treap under `slot`, if it is there. Its own links stay, for readers that stand on it.
-fn unlink(mut slot: &Child, tree: Tree, node: &State) {
-    let gone = node.link(tree);
-    loop {
-        match slot.get() {
-            None => return,
-            Some(current) if ptr::eq(current, node) => break,
-            Some(current) => {
-                let link = current.link(tree);
-                slot = if link.place < gone.place {
-                    &link.right
-                } else {
-                    &link.left
-                };
-            }
-        }
-    }
-    let (mut smaller, mut larger) = (gone.left.get(), gone.right.get());
-    loop {
-        match (smaller, larger) {
-            (Some(small), Some(large)) => {
-                let (low, high) = (small.link(tree), large.link(tree));
-                if low.priority() > high.priority() {
-                    slot.set(smaller);
-                    slot = &low.right;
-                    smaller = low.right.get();
-                } else {
-                    slot.set(larger);
-                    slot = &high.left;
-                    larger = high.left.get();
-                }
-            }
-            (last, None) | (None, last) => {
-                slot.set(last);
-                return;
-            }
-        }
-    }
-}
 
 /// Which of `count` partitions holds `place`: as many bits from its top, read backwards, as the count has, and one
 /// fewer where that partition has not been split off yet.
@@ -314,13 +105,8 @@ impl PartitionedTree {
         };
         let chunk: NonNull<Partition> = chunk.cast();
         for i in 0..CHUNK {
-            let empty = Partition {
-                root: Child::none(),
-                version: AtomicU32::new(0),
-                lock: SpinLock::new(()),
-            };
             // SAFETY: the pool gave memory for CHUNK partitions, and nobody else sees it yet.
-            unsafe { chunk.add(i).write(empty) };
+            unsafe { chunk.add(i).write(Partition::new()) };
         }
         slot.store(chunk.as_ptr().cast(), Ordering::Release);
         true
@@ -354,15 +140,11 @@ impl PartitionedTree {
         for _ in 0..ATTEMPTS {
             let count = self.count.load(Ordering::Acquire);
             let partition = self.partition(index(place, count));
-            let version = partition.version.load(Ordering::Acquire);
+            let version = partition.version();
             match partition.search(self.tree, place, DEPTH) {
                 Search::Found(state) => return Some(state),
                 Search::Missing => {
-                    fence(Ordering::Acquire);
-                    if version.is_multiple_of(2)
-                        && partition.version.load(Ordering::Relaxed) == version
-                        && self.count.load(Ordering::Relaxed) == count
-                    {
+                    if partition.is_still(version) && self.count.load(Ordering::Relaxed) == count {
                         return None;
                     }
                 }
@@ -375,7 +157,7 @@ impl PartitionedTree {
     /// Takes `state` out.
     pub(super) fn remove(&self, state: &State, level: &SoftNet) {
         let locked = self.lock(state.link(self.tree).place, level);
-        locked.change(|partition| unlink(&partition.root, self.tree, state));
+        locked.remove(self.tree, state);
     }
 
     /// Visits states in the order of their places, from `from` on, until `visit` says false. The answer is where to go
@@ -414,8 +196,9 @@ impl PartitionedTree {
         (end, false)
     }
 
-    /// Adds partitions until there are `target`, at most a few at a call, and none where there is no memory.
-    pub(super) fn grow(&self, target: usize, level: &SoftNet) {
+    /// Adds partitions until there are enough for so many states, at most a few at a call, and none where there is no memory.
+    pub(super) fn grow(&self, states: usize, level: &SoftNet) {
+        let target = states / STATES;
         if self.count.load(Ordering::Relaxed) >= target {
             return;
         }
@@ -435,28 +218,8 @@ impl PartitionedTree {
     fn split(&self, count: usize, level: &SoftNet) {
         let old = self.partition(count - (1 << count.ilog2())).lock(level);
         let new = self.partition(count).lock(level);
-        old.change(|old| {
-            new.change(|new| {
-                // Cut the treap at the first place of the upper half: everything from there on is the new partition's.
-                let mut rest = old.root.get();
-                let (mut smaller, mut larger) = (&old.root, &new.root);
-                while let Some(node) = rest {
-                    let link = node.link(self.tree);
-                    if index(link.place, count + 1) == count {
-                        larger.set(rest);
-                        larger = &link.left;
-                        rest = link.left.get();
-                    } else {
-                        smaller.set(rest);
-                        smaller = &link.right;
-                        rest = link.right.get();
-                    }
-                }
-                smaller.set(None);
-                larger.set(None);
-                self.count.store(count + 1, Ordering::Release);
-            });
-        });
+        let goes = |place| index(place, count + 1) == count;
+        old.split(self.tree, &new, goes, || self.count.store(count + 1, Ordering::Release));
     }
 
     /// Bytes that partitions take.
@@ -482,8 +245,8 @@ pub(super) fn insert(trees: &[PartitionedTree; 2], state: &State, level: &SoftNe
     if taken(&one, first) || taken(&two, second) {
         return false;
     }
-    one.change(|partition| link(&partition.root, first.tree, state));
-    two.change(|partition| link(&partition.root, second.tree, state));
+    one.insert(first.tree, state);
+    two.insert(second.tree, state);
     true
 }
 
@@ -507,6 +270,7 @@ unsafe impl Sync for PartitionedTree {}
 mod tests {
     use super::*;
     use crate::kpi::{Direction, Passive};
+    use crate::state::partition::Link;
     use crate::state::tests::{self, random};
     use proptest::prelude::*;
     use std::boxed::Box;
@@ -516,37 +280,15 @@ mod tests {
 
     impl PartitionedTree {
         /// Asserts what holds of every partition while nobody changes it. The answer is how many states there are, and
-        /// how many nodes lie on the longest way down.
+        /// how many nodes lie on the longest way down a treap.
         pub(in crate::state) fn check(&self) -> (usize, usize) {
             let count = self.partitions();
             let mut total = 0;
             let mut deepest = 0;
             for at in 0..count {
-                let partition = self.partition(at);
-                assert!(partition.version.load(Ordering::Relaxed).is_multiple_of(2));
-                let mut below: Vec<(&Child, u64, u64, u64, usize)> = Vec::new();
-                below.push((&partition.root, 0, u64::MAX, u64::MAX, 1));
-                while let Some((child, lowest, highest, priority, depth)) = below.pop() {
-                    let Some(node) = child.get() else {
-                        continue;
-                    };
-                    let link = node.link(self.tree);
-                    assert_eq!(index(link.place, count), at, "it lies in its partition");
-                    assert!((lowest..=highest).contains(&link.place), "it is in order");
-                    assert!(link.priority() <= priority, "no child comes before its parent");
-                    total += 1;
-                    deepest = deepest.max(depth);
-                    if link.place > 0 {
-                        below.push((&link.left, lowest, link.place - 1, link.priority(), depth + 1));
-                    } else {
-                        assert!(link.left.get().is_none());
-                    }
-                    if link.place < u64::MAX {
-                        below.push((&link.right, link.place + 1, highest, link.priority(), depth + 1));
-                    } else {
-                        assert!(link.right.get().is_none());
-                    }
-                }
+                let (states, depth) = self.partition(at).check(self.tree, |place| index(place, count) == at);
+                total += states;
+                deepest = deepest.max(depth);
             }
             (total, deepest)
         }
@@ -622,7 +364,7 @@ mod tests {
             assert!(insert(&trees, state, &level));
             trees[0].grow(states.len(), &level);
         }
-        assert_eq!(trees[0].partitions(), states.len());
+        assert_eq!(trees[0].partitions(), states.len() / STATES);
         let (total, depth) = trees[0].check();
         assert_eq!(total, states.len());
         // A random tree of n nodes is 4.3 ln n high, and 50,000 nodes need 16.
@@ -722,10 +464,10 @@ mod tests {
         let level = SoftNet::raise();
         let tree = PartitionedTree::new(Tree::LanExt).unwrap();
         let failing = crate::kpi::host::fail_allocations(0);
-        tree.grow(CHUNK + 1, &level);
+        tree.grow((CHUNK + 1) * STATES, &level);
         assert_eq!(tree.partitions(), CHUNK);
         drop(failing);
-        tree.grow(CHUNK + 1, &level);
+        tree.grow((CHUNK + 1) * STATES, &level);
         assert_eq!(tree.partitions(), CHUNK + 1);
     }
 
@@ -748,7 +490,7 @@ mod tests {
                         let inserted = insert(&trees, &state, &level);
                         prop_assert_eq!(inserted, !model.contains_key(&place));
                         model.entry(place).or_insert(state);
-                        trees[1].grow(CHUNK + model.len(), &level);
+                        trees[1].grow((CHUNK + model.len()) * STATES, &level);
                     }
                     4 => {
                         if let Some((_, state)) = model.range(place..).next() {

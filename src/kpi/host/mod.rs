@@ -3,6 +3,7 @@
 //! Nothing happens by itself here: the clock stands until somebody moves it, random numbers come from a seed unless a
 //! better source is given, and packets that pf sends go to whoever made the [`Kernel`]. So a test controls all of it.
 
+mod barrier;
 mod mbuf;
 mod memory;
 mod passive;

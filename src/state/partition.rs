@@ -1,0 +1,453 @@
+//! A part of a state tree: one cache line that leads to a few states, and a treap of those that it has no room for.
+//!
+//! # Overview
+//! The cache line has slots, each with the address of a state and sixteen bits of its place. So a lookup that finds its state
+//! in a slot, as nearly all do, reads this line and that state and nothing else; and it does not branch on the way from one to
+//! the other, so that a CPU which sees the next packet coming fetches for both at once.
+//!
+//! The treap is what keeps a lookup logarithmic if too many places fall together: an ordered binary tree, kept balanced by
+//! priorities that come from the place as well.
+//!
+//! # Locking
+//! Those who change a partition hold its lock, and make its version odd meanwhile. Lookups take no lock: they read with acquiring
+//! loads, and believe "not there" only if the version did not move. What they find is theirs for their read section.
+
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
+
+use super::{State, Tree};
+use crate::kpi::{SoftNet, SpinGuard, SpinLock};
+
+/// States that a partition leads to without a treap.
+const SLOTS: usize = 6;
+/// Nodes of a treap that a lookup without a lock visits before it takes the treap to be changing under it.
+pub(super) const DEPTH: usize = 128;
+
+/// A state's place in one tree.
+pub(super) struct Link {
+    left: Child,
+    right: Child,
+    /// Where the key stands in the order of the tree.
+    pub(super) place: u64,
+}
+
+impl Link {
+    /// Not linked yet.
+    pub(super) fn new(place: u64) -> Self {
+        Link {
+            left: Child::none(),
+            right: Child::none(),
+            place,
+        }
+    }
+
+    /// The treap's heap order. All places in a partition begin alike, so the rest is mixed.
+    #[inline]
+    fn priority(&self) -> u64 {
+        self.place.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// A reference to a subtree.
+///
+/// # Invariants
+/// Null, or a state that is valid at least until the read sections end that were open when it was unlinked.
+struct Child(AtomicPtr<State>);
+
+impl Child {
+    const fn none() -> Self {
+        Child(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[inline]
+    fn get<'a>(&self) -> Option<&'a State> {
+        // SAFETY: by the invariant. Callers hold the partition's lock or a read section, and bind 'a to it.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    #[inline]
+    fn set(&self, node: Option<&State>) {
+        let node = node.map_or(ptr::null_mut(), |node| ptr::from_ref(node).cast_mut());
+        self.0.store(node, Ordering::Release);
+    }
+}
+
+/// A reference to a state, with the last bits of its place.
+///
+/// # Invariants
+/// The lower 48 bits are all zero, or those of the address of a state that is valid as long as one in a [`Child`]. The upper 16
+/// bits are the last ones of its place. An address on amd64 repeats its bit 47 up to the top, so nothing is lost.
+struct Slot(AtomicPtr<State>);
+
+/// Bits of an address that say something.
+const ADDRESS: u32 = 48;
+
+/// The bits of a slot that come from the place, in their place.
+#[inline]
+fn tag(place: u64) -> usize {
+    (place << ADDRESS) as usize
+}
+
+impl Slot {
+    const fn none() -> Self {
+        Slot(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// The state, if what was read from a slot has one.
+    #[inline]
+    fn decode<'a>(entry: *mut State) -> Option<&'a State> {
+        let state =
+            entry.map_addr(|bits| ((bits << (usize::BITS - ADDRESS)) as isize >> (usize::BITS - ADDRESS)) as usize);
+        // SAFETY: by the invariant. Callers hold the partition's lock or a read section, and bind 'a to it.
+        unsafe { state.as_ref() }
+    }
+
+    #[inline]
+    fn get<'a>(&self) -> Option<&'a State> {
+        Self::decode(self.0.load(Ordering::Acquire))
+    }
+
+    fn set(&self, tree: Tree, state: Option<&State>) {
+        let entry = state.map_or(ptr::null_mut(), |state| {
+            let tag = tag(state.link(tree).place);
+            ptr::from_ref(state)
+                .cast_mut()
+                .map_addr(|bits| bits & ((1 << ADDRESS) - 1) | tag)
+        });
+        self.0.store(entry, Ordering::Release);
+    }
+}
+
+/// A part of a state tree: the states whose places lie in a range.
+#[repr(C, align(64))]
+pub(super) struct Partition {
+    /// Odd while the partition changes.
+    version: AtomicU32,
+    lock: SpinLock<()>,
+    /// In no order.
+    slots: [Slot; SLOTS],
+    /// The treap of those that found no slot. There is none while a slot is free.
+    root: Child,
+}
+
+const _: () = assert!(size_of::<Partition>() == 64, "one cache line");
+
+/// What a lookup found.
+pub(super) enum Search<'a> {
+    /// The state at the place.
+    Found(&'a State),
+    /// There is none.
+    Missing,
+    /// It went on for longer than a treap is high.
+    Lost,
+}
+
+impl Partition {
+    /// Without states.
+    pub(super) const fn new() -> Self {
+        Partition {
+            version: AtomicU32::new(0),
+            lock: SpinLock::new(()),
+            slots: [const { Slot::none() }; SLOTS],
+            root: Child::none(),
+        }
+    }
+
+    /// Takes the lock.
+    pub(super) fn lock<'a>(&'a self, level: &'a SoftNet) -> Locked<'a> {
+        Locked {
+            partition: self,
+            _guard: self.lock.lock(level),
+        }
+    }
+
+    /// The version, to be compared by [`Partition::is_still`].
+    #[inline]
+    pub(super) fn version(&self) -> u32 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing has changed since the version was read, nor was changing then.
+    #[inline]
+    pub(super) fn is_still(&self, version: u32) -> bool {
+        fence(Ordering::Acquire);
+        version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version
+    }
+
+    /// Looks for the state at `place`.
+    #[inline]
+    pub(super) fn search<'a>(&self, tree: Tree, place: u64, depth: usize) -> Search<'a> {
+        let tag = tag(place);
+        let mut entry = ptr::null_mut();
+        for slot in &self.slots {
+            let other = slot.0.load(Ordering::Acquire);
+            entry = if (other.addr() ^ tag) >> ADDRESS == 0 {
+                other
+            } else {
+                entry
+            };
+        }
+        match Slot::decode(entry) {
+            Some(state) if state.link(tree).place == place => Search::Found(state),
+            _ => self.search_further(tree, place, depth),
+        }
+    }
+
+    /// The same where the slots do not tell at once: several have these sixteen bits, or it is in the treap, or nowhere.
+    #[inline(never)]
+    fn search_further<'a>(&self, tree: Tree, place: u64, depth: usize) -> Search<'a> {
+        let tag = tag(place);
+        for slot in &self.slots {
+            let entry = slot.0.load(Ordering::Acquire);
+            if (entry.addr() ^ tag) >> ADDRESS == 0
+                && let Some(state) = Slot::decode(entry)
+                && state.link(tree).place == place
+            {
+                return Search::Found(state);
+            }
+        }
+        let mut child = &self.root;
+        for _ in 0..depth {
+            let Some(node) = child.get() else {
+                return Search::Missing;
+            };
+            let link = node.link(tree);
+            if link.place == place {
+                return Search::Found(node);
+            }
+            child = if link.place < place { &link.right } else { &link.left };
+        }
+        Search::Lost
+    }
+
+    /// Puts states from the treap into slots that are free.
+    fn settle(&self, tree: Tree) {
+        for slot in self.slots.iter().filter(|slot| slot.get().is_none()) {
+            let Some(state) = self.root.get() else {
+                return;
+            };
+            unlink(&self.root, tree, state);
+            slot.set(tree, Some(state));
+        }
+    }
+}
+
+/// A partition whose lock is held.
+pub(super) struct Locked<'a> {
+    partition: &'a Partition,
+    _guard: SpinGuard<'a, ()>,
+}
+
+impl Locked<'_> {
+    /// Runs `change` while lookups know that they must not believe what they do not find.
+    fn change<R>(&self, change: impl FnOnce(&Partition) -> R) -> R {
+        let version = &self.partition.version;
+        let before = version.load(Ordering::Relaxed);
+        version.store(before.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        let result = change(self.partition);
+        version.store(before.wrapping_add(2), Ordering::Release);
+        result
+    }
+
+    /// The state at this place. The caller binds 's to what keeps the state: this lock, or a read section.
+    pub(super) fn find<'s>(&self, tree: Tree, place: u64) -> Option<&'s State> {
+        match self.partition.search(tree, place, usize::MAX) {
+            Search::Found(state) => Some(state),
+            Search::Missing | Search::Lost => None,
+        }
+    }
+
+    /// The first state at `from` or behind it. 's as above.
+    pub(super) fn first_from<'s>(&self, tree: Tree, from: u64) -> Option<&'s State> {
+        let mut first = None;
+        let mut child = &self.partition.root;
+        while let Some(node) = child.get() {
+            let link = node.link(tree);
+            if link.place >= from {
+                first = Some(node);
+                child = &link.left;
+            } else {
+                child = &link.right;
+            }
+        }
+        let in_slots = self.partition.slots.iter().filter_map(Slot::get);
+        in_slots
+            .filter(|state| state.link(tree).place >= from)
+            .chain(first)
+            .min_by_key(|state| state.link(tree).place)
+    }
+
+    /// Puts `state` in. Its place is not taken.
+    pub(super) fn insert(&self, tree: Tree, state: &State) {
+        self.change(
+            |partition| match partition.slots.iter().find(|slot| slot.get().is_none()) {
+                Some(slot) => slot.set(tree, Some(state)),
+                None => link(&partition.root, tree, state),
+            },
+        );
+    }
+
+    /// Takes `state` out, if it is there.
+    pub(super) fn remove(&self, tree: Tree, state: &State) {
+        let is_it = |slot: &&Slot| slot.get().is_some_and(|other| ptr::eq(other, state));
+        self.change(|partition| match partition.slots.iter().find(is_it) {
+            Some(slot) => {
+                slot.set(tree, None);
+                partition.settle(tree);
+            }
+            None => unlink(&partition.root, tree, state),
+        });
+    }
+
+    /// Moves the states whose places `goes` holds for, the upper part of the range, to `new`, which is empty; then runs
+    /// `publish`, before any lookup believes again what it does not find.
+    pub(super) fn split(&self, tree: Tree, new: &Locked<'_>, goes: impl Fn(u64) -> bool, publish: impl FnOnce()) {
+        self.change(|old| {
+            new.change(|new| {
+                for (from, to) in old.slots.iter().zip(&new.slots) {
+                    let state = from.get().filter(|state| goes(state.link(tree).place));
+                    if state.is_some() {
+                        to.set(tree, state);
+                        from.set(tree, None);
+                    }
+                }
+                // The treap is cut along one path.
+                let mut rest = old.root.get();
+                let (mut smaller, mut larger) = (&old.root, &new.root);
+                while let Some(node) = rest {
+                    let link = node.link(tree);
+                    if goes(link.place) {
+                        larger.set(rest);
+                        larger = &link.left;
+                        rest = link.left.get();
+                    } else {
+                        smaller.set(rest);
+                        smaller = &link.right;
+                        rest = link.right.get();
+                    }
+                }
+                smaller.set(None);
+                larger.set(None);
+                old.settle(tree);
+                new.settle(tree);
+                publish();
+            });
+        });
+    }
+}
+
+/// Puts `node` into the treap under `slot`. Its place is not taken.
+fn link(mut slot: &Child, tree: Tree, node: &State) {
+    let new = node.link(tree);
+    while let Some(current) = slot.get() {
+        let link = current.link(tree);
+        if new.priority() > link.priority() {
+            break;
+        }
+        slot = if link.place < new.place {
+            &link.right
+        } else {
+            &link.left
+        };
+    }
+    // What was here is cut in two at the new place, and becomes what is below the new node.
+    let mut rest = slot.get();
+    let (mut smaller, mut larger) = (&new.left, &new.right);
+    while let Some(current) = rest {
+        let link = current.link(tree);
+        if link.place < new.place {
+            smaller.set(rest);
+            smaller = &link.right;
+            rest = link.right.get();
+        } else {
+            larger.set(rest);
+            larger = &link.left;
+            rest = link.left.get();
+        }
+    }
+    smaller.set(None);
+    larger.set(None);
+    slot.set(Some(node));
+}
+
+/// Takes `node` out of the treap under `slot`, if it is there. Its own links stay, for readers that stand on it.
+fn unlink(mut slot: &Child, tree: Tree, node: &State) {
+    let gone = node.link(tree);
+    loop {
+        match slot.get() {
+            None => return,
+            Some(current) if ptr::eq(current, node) => break,
+            Some(current) => {
+                let link = current.link(tree);
+                slot = if link.place < gone.place {
+                    &link.right
+                } else {
+                    &link.left
+                };
+            }
+        }
+    }
+    let (mut smaller, mut larger) = (gone.left.get(), gone.right.get());
+    loop {
+        match (smaller, larger) {
+            (Some(small), Some(large)) => {
+                let (low, high) = (small.link(tree), large.link(tree));
+                if low.priority() > high.priority() {
+                    slot.set(smaller);
+                    slot = &low.right;
+                    smaller = low.right.get();
+                } else {
+                    slot.set(larger);
+                    slot = &high.left;
+                    larger = high.left.get();
+                }
+            }
+            (last, None) | (None, last) => {
+                slot.set(last);
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Partition {
+    /// Asserts what holds of a partition while nobody changes it, for the places that `holds` says are its own. The answer is how
+    /// many states there are, and how many nodes lie on the longest way down the treap.
+    pub(super) fn check(&self, tree: Tree, holds: impl Fn(u64) -> bool) -> (usize, usize) {
+        assert!(self.version().is_multiple_of(2));
+        let mut total = 0;
+        for state in self.slots.iter().filter_map(Slot::get) {
+            assert!(holds(state.link(tree).place), "it lies in its partition");
+            total += 1;
+        }
+        assert!(
+            total == SLOTS || self.root.get().is_none(),
+            "no treap while a slot is free"
+        );
+        let mut deepest = 0;
+        let mut below: std::vec::Vec<(&Child, u64, u64, u64, usize)> = std::vec::Vec::new();
+        below.push((&self.root, 0, u64::MAX, u64::MAX, 1));
+        while let Some((child, lowest, highest, priority, depth)) = below.pop() {
+            let Some(node) = child.get() else {
+                continue;
+            };
+            let link = node.link(tree);
+            assert!(holds(link.place), "it lies in its partition");
+            assert!((lowest..=highest).contains(&link.place), "it is in order");
+            assert!(link.priority() <= priority, "no child comes before its parent");
+            total += 1;
+            deepest = deepest.max(depth);
+            match link.place.checked_sub(1) {
+                Some(last) => below.push((&link.left, lowest, last, link.priority(), depth + 1)),
+                None => assert!(link.left.get().is_none()),
+            }
+            match link.place.checked_add(1) {
+                Some(next) => below.push((&link.right, next, highest, link.priority(), depth + 1)),
+                None => assert!(link.right.get().is_none()),
+            }
+        }
+        (total, deepest)
+    }
+}
