@@ -1,1 +1,86 @@
-fn main() {}
+//! What the engine costs: states beside a red-black tree, packets through the whole of it, memory.
+#![warn(unsafe_op_in_unsafe_fn)]
+
+mod memory;
+mod packet;
+mod population;
+mod rbtree;
+mod report;
+mod states;
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use report::Report;
+
+/// Sizes of the state table.
+const STATES: [usize; 5] = [1_000, 10_000, 100_000, 1_000_000, 4_000_000];
+/// Bytes that a state takes in all that is measured at once: both tables, keys, what is looked up.
+const BYTES_A_STATE: usize = 1200;
+
+/// Measures the packet filter's engine: lookups, insertions and removals of states beside a red-black tree of the classical design,
+/// packets of established connections, memory. Takes a few minutes.
+#[derive(Parser)]
+#[command(bin_name = "scripts/bench")]
+struct Arguments {
+    /// Also write each figure to FILE, as one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Fewer passes, and no more than 100,000 states: a look, not a measurement.
+    #[arg(long)]
+    quick: bool,
+    /// This many states in the table, instead of several sizes from 1,000 to 4,000,000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1000..=16_000_000))]
+    states: Vec<u32>,
+    /// Only one part: what a profiler is to look at.
+    #[arg(long)]
+    only: Option<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The state table beside the red-black tree.
+    States,
+    /// Packets through the whole engine.
+    Packets,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let mut report = Report::new(arguments.json.as_deref())?;
+    let (most, passes) = if arguments.quick { (100_000, 3) } else { (usize::MAX, 7) };
+    let sizes: Vec<usize> = match &arguments.states[..] {
+        [] => STATES.into_iter().filter(|states| *states <= most).collect(),
+        sizes => sizes.iter().map(|states| *states as usize).collect(),
+    };
+    let available = memory::available() / BYTES_A_STATE;
+    let (fitting, left_out): (Vec<_>, Vec<_>) = sizes.into_iter().partition(|states| *states <= available);
+
+    let mut records = vec![];
+    for &states in &fitting {
+        eprintln!("measuring {states} states ...");
+        if arguments.only != Some(Part::Packets) {
+            records.extend(states::measure(states, passes));
+            records.push(states::measure_crafted(states, passes));
+        }
+        if arguments.only != Some(Part::States) {
+            records.push(packet::measure(states, passes)?);
+        }
+    }
+    let mut names: Vec<_> = vec![];
+    for record in &records {
+        if !names.contains(&record.name) {
+            names.push(record.name);
+        }
+    }
+    for name in names {
+        for record in records.iter().filter(|record| record.name == name) {
+            report.add(record)?;
+        }
+    }
+    for states in left_out {
+        println!("\nleft out: {states} states, for which this machine has too little memory");
+    }
+    Ok(())
+}
