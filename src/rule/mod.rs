@@ -329,7 +329,8 @@ impl Rule {
 /// What a blocked packet's sender hears, or the other actions.
 fn action(source: &abi::Rule) -> Result<Action, Errno> {
     let flags = source.rule_flag;
-    let icmp = |word: u16| Some(((word >> 8) as u8, word as u8));
+    // 0 stands for none.
+    let icmp = |word: u16| (word != 0).then_some(((word >> 8) as u8, word as u8));
     Ok(match abi::Action::try_from(source.action).map_err(|_| Errno::Einval)? {
         abi::Action::Pass => Action::Pass,
         abi::Action::Drop => {
