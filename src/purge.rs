@@ -13,6 +13,7 @@ use crate::state::State;
 /// How far the purge has come through the table.
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
+    /// The place where it goes on.
     next: u64,
 }
 
@@ -22,29 +23,32 @@ const BATCH: usize = 64;
 pub(crate) fn tick(pf: &Pf) {
     let mut sweep = pf.sweep.lock();
     if !pf.is_locked() {
-        let interval = pf.timeouts.get(Timeout::Interval).max(1) as usize;
-        let mut left = (pf.states.len() + pf.states.partitions()[0]) / interval + 1;
-        let mut wrapped = false;
+        // States are spread evenly over all places, so an interval's share of the places has a share of the states, however many
+        // go meanwhile.
+        let share = (u64::MAX / u64::from(pf.timeouts.get(Timeout::Interval).max(1))).saturating_add(1);
+        let end = sweep.next.checked_add(share);
+        let is_due = |place: &u64| end.is_none_or(|end| *place < end);
+        let mut place = Some(sweep.next);
         let mut removed = 0;
-        while left > 0 && !wrapped {
+        while place.as_ref().is_some_and(is_due) {
             // The level is lowered between batches, so that packets wait for none for long.
             let level = SoftNet::raise();
             let section = pf.read(&level);
-            let mut batch = left.min(BATCH);
-            while batch > 0 && !wrapped {
-                let (seen, next) = pf.states.sweep(sweep.next, &level, &section, |state| {
+            let mut batch = BATCH;
+            while batch > 0
+                && let Some(from) = place.filter(is_due)
+            {
+                let (seen, next) = pf.states.sweep(from, &level, &section, |state| {
                     let expired = expire(pf, state, &level);
                     removed += u64::from(expired);
                     expired
                 });
                 // An empty partition costs about as much as a state.
-                let cost = seen + 1;
-                batch = batch.saturating_sub(cost);
-                left = left.saturating_sub(cost);
-                wrapped = next.is_none();
-                sweep.next = next.unwrap_or(0);
+                batch = batch.saturating_sub(seen + 1);
+                place = next;
             }
         }
+        sweep.next = place.unwrap_or(0);
         pf.stats.count_removals(removed);
     }
     drop(sweep);
