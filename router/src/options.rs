@@ -93,7 +93,7 @@ pub struct Options {
     pub log: LogFormat,
 
     /// What is logged: error, warn, info, debug or trace, each with all before it.
-    #[arg(long, value_name = "LEVEL", default_value_t = Level::INFO)]
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: Level,
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -52,7 +53,7 @@ impl Namespace {
             }
             Namespace(File::open("/proc/thread-self/ns/net").expect("/proc is mounted"))
         });
-        let namespace = namespace.join().expect("a network namespace can be made");
+        let namespace = namespace.join().unwrap_or_else(|panic| resume_unwind(panic));
         namespace.ip("link set lo up");
         namespace
     }
@@ -68,7 +69,7 @@ impl Namespace {
             setns(&self.0, CloneFlags::CLONE_NEWNET).expect("the namespace can be entered");
             work()
         };
-        thread::scope(|scope| scope.spawn(entered).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread::scope(|scope| scope.spawn(entered).join()).unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// A UDP socket in it, from one of its addresses to `to`, that hears of errors.
