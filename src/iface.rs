@@ -8,19 +8,16 @@
 //! # Locking
 //! Changes come from the ioctl path and from interface events, both under the control mutex.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pf_abi::IfName;
 
 use crate::kpi::{Direction, NoMemory};
-use crate::mem::{KArc, KVec};
+use crate::mem::{KArc, KVec, Tally};
 use crate::wire::Af;
 
 /// An interface's number in the table that stands for all of them.
 pub const ALL: u16 = 0;
-
-/// Packets or bytes, by family (IPv4, IPv6), direction (in, out) and fate (passed, blocked).
-type Tally = [[[AtomicU64; 2]; 2]; 2];
 
 /// An interface, or the name of one.
 #[derive(Debug)]
@@ -31,19 +28,18 @@ pub struct Interface {
     pub skip: AtomicBool,
     /// When its counters were cleared, in seconds since 1970; 0 if never.
     pub cleared: AtomicU32,
-    packets: Tally,
-    bytes: Tally,
+    /// Packets and bytes, by family, direction and fate: see [`counter`].
+    counters: Tally<16>,
 }
 
 impl Interface {
-    fn new(name: IfName) -> Self {
-        Interface {
+    fn new(name: IfName) -> Result<Self, NoMemory> {
+        Ok(Interface {
             name,
             skip: AtomicBool::new(false),
             cleared: AtomicU32::new(0),
-            packets: Default::default(),
-            bytes: Default::default(),
-        }
+            counters: Tally::new()?,
+        })
     }
 
     /// Whether packets on it pass unseen.
@@ -55,33 +51,28 @@ impl Interface {
     /// Counts a packet.
     #[inline]
     pub fn count(&self, af: Af, direction: Direction, passed: bool, bytes: u32) {
-        let at = (
-            usize::from(af == Af::Inet6),
-            usize::from(direction == Direction::Out),
-            usize::from(!passed),
-        );
-        self.packets[at.0][at.1][at.2].fetch_add(1, Ordering::Relaxed);
-        self.bytes[at.0][at.1][at.2].fetch_add(u64::from(bytes), Ordering::Relaxed);
+        let at = counter(af, direction, passed);
+        self.counters.add(at, 1);
+        self.counters.add(at + 1, bytes.into());
     }
 
     /// Packets and bytes counted so far.
     pub fn counted(&self, af: Af, direction: Direction, passed: bool) -> (u64, u64) {
-        let at = (
-            usize::from(af == Af::Inet6),
-            usize::from(direction == Direction::Out),
-            usize::from(!passed),
-        );
-        let read = |tally: &Tally| tally[at.0][at.1][at.2].load(Ordering::Relaxed);
-        (read(&self.packets), read(&self.bytes))
+        let at = counter(af, direction, passed);
+        (self.counters.get(at), self.counters.get(at + 1))
     }
 
     /// Sets the counters to zero. `now` is in seconds since 1970.
     pub fn clear_counters(&self, now: u32) {
         self.cleared.store(now, Ordering::Relaxed);
-        for counter in self.packets.iter().chain(&self.bytes).flatten().flatten() {
-            counter.store(0, Ordering::Relaxed);
-        }
+        self.counters.clear();
     }
+}
+
+/// Where an interface counts packets of a family, a direction and a fate; their bytes come right after.
+#[inline]
+fn counter(af: Af, direction: Direction, passed: bool) -> usize {
+    usize::from(af == Af::Inet6) << 3 | usize::from(direction == Direction::Out) << 2 | usize::from(!passed) << 1
 }
 
 /// All names, and the kernel's index of those that exist.
@@ -96,7 +87,7 @@ impl Interfaces {
     /// Only `all`.
     pub fn new() -> Result<Self, NoMemory> {
         let mut known = KVec::new();
-        known.push(KArc::new(Interface::new(IfName::new("all").unwrap_or_default()))?)?;
+        known.push(KArc::new(Interface::new(IfName::new("all").unwrap_or_default())?)?)?;
         Ok(Interfaces {
             known,
             attached: KVec::new(),
@@ -153,7 +144,7 @@ impl Interfaces {
             return Ok((new, number));
         }
         let number = u16::try_from(new.known.len()).map_err(|_| NoMemory)?;
-        new.known.push(KArc::new(Interface::new(name))?)?;
+        new.known.push(KArc::new(Interface::new(name)?)?)?;
         Ok((new, number))
     }
 

@@ -86,7 +86,7 @@ impl Pf {
             interfaces: Snapshot::new(KBox::new(Interfaces::new()?)?),
             states: StateTable::new(&kernel, pf_abi::Limit::States.default_value() as usize)?,
             timeouts: Timeouts::default(),
-            stats: Stats::default(),
+            stats: Stats::new()?,
             running: AtomicBool::new(false),
             locked: AtomicBool::new(false),
             debug: AtomicU32::new(pf_abi::PF_DEBUG_URGENT),

@@ -1,71 +1,74 @@
 //! What is counted over the whole of pf: `struct pf_status`.
 //!
 //! # Locking
-//! None: each counter is atomic, and they are read one by one.
-
-use core::sync::atomic::{AtomicU64, Ordering};
+//! None: what is counted is atomic, and read one by one.
 
 use pf_abi::{FCNT_MAX, FCNT_STATE_INSERT, FCNT_STATE_REMOVALS, FCNT_STATE_SEARCH, LCNT_MAX, PFRES_MAX, Reason};
 
+use crate::kpi::NoMemory;
+use crate::mem::Tally;
+
+/// Where the `LCNT_*` begin, behind the reasons.
+const LIMITS: usize = PFRES_MAX;
+/// Where the `FCNT_*` begin.
+const TABLE: usize = LIMITS + LCNT_MAX;
+
 /// The counters of pfctl(8)'s `-s info`.
-#[derive(Debug, Default)]
-pub struct Stats {
-    reasons: [AtomicU64; PFRES_MAX],
-    limits: [AtomicU64; LCNT_MAX],
-    table: [AtomicU64; FCNT_MAX],
-}
+#[derive(Debug)]
+pub struct Stats(Tally<{ TABLE + FCNT_MAX }>);
 
 impl Stats {
+    /// All zero.
+    pub fn new() -> Result<Self, NoMemory> {
+        Ok(Stats(Tally::new()?))
+    }
+
     /// Counts why a packet was dropped, or that a rule matched.
     #[inline]
     pub fn count(&self, reason: Reason) {
-        self.reasons[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.0.add(reason as usize, 1);
     }
 
     /// Counts that a limit was reached: `LCNT_*`.
     pub fn count_limit(&self, limit: usize) {
-        if let Some(counter) = self.limits.get(limit) {
-            counter.fetch_add(1, Ordering::Relaxed);
+        if limit < LCNT_MAX {
+            self.0.add(LIMITS + limit, 1);
         }
     }
 
     /// Counts a lookup of a state.
     #[inline]
     pub fn count_search(&self) {
-        self.table[FCNT_STATE_SEARCH].fetch_add(1, Ordering::Relaxed);
+        self.0.add(TABLE + FCNT_STATE_SEARCH, 1);
     }
 
     /// Counts a new state.
     pub fn count_insert(&self) {
-        self.table[FCNT_STATE_INSERT].fetch_add(1, Ordering::Relaxed);
+        self.0.add(TABLE + FCNT_STATE_INSERT, 1);
     }
 
     /// Counts states that were removed.
     pub fn count_removals(&self, states: u64) {
-        self.table[FCNT_STATE_REMOVALS].fetch_add(states, Ordering::Relaxed);
+        self.0.add(TABLE + FCNT_STATE_REMOVALS, states);
     }
 
     /// How many packets were dropped for `reason`.
     pub fn reason(&self, reason: Reason) -> u64 {
-        self.reasons[reason as usize].load(Ordering::Relaxed)
+        self.0.get(reason as usize)
     }
 
     /// Fills in the counters.
     pub fn export(&self, status: &mut pf_abi::Status) {
-        let copy = |to: &mut [u64], from: &[AtomicU64]| {
-            to.iter_mut()
-                .zip(from)
-                .for_each(|(to, from)| *to = from.load(Ordering::Relaxed));
+        let copy = |to: &mut [u64], from: usize| {
+            to.iter_mut().zip(from..).for_each(|(to, at)| *to = self.0.get(at));
         };
-        copy(&mut status.counters, &self.reasons);
-        copy(&mut status.lcounters, &self.limits);
-        copy(&mut status.fcounters, &self.table);
+        copy(&mut status.counters, 0);
+        copy(&mut status.lcounters, LIMITS);
+        copy(&mut status.fcounters, TABLE);
     }
 
     /// Sets all to zero: DIOCCLRSTATUS.
     pub fn clear(&self) {
-        for counter in self.reasons.iter().chain(&self.limits).chain(&self.table) {
-            counter.store(0, Ordering::Relaxed);
-        }
+        self.0.clear();
     }
 }

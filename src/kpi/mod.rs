@@ -36,7 +36,9 @@ pub mod netbsd;
 #[cfg(target_os = "none")]
 use netbsd as backend;
 
-pub use backend::{Kernel, Mbuf, Mutex, MutexGuard, Passive, Pool, ReadSection, SoftNet, UserMemory, alloc, free};
+pub use backend::{
+    Kernel, Mbuf, Mutex, MutexGuard, Passive, Pool, ReadSection, STRIPES, SoftNet, UserMemory, alloc, free, stripe,
+};
 pub use errno::{Errno, NoMemory};
 pub use lock::{SpinGuard, SpinLock};
 
@@ -59,6 +61,15 @@ impl Direction {
             Direction::Out => Direction::In,
         }
     }
+}
+
+/// Where the CPU that asks counts packets.
+#[derive(Debug, Clone, Copy)]
+pub struct Stripe {
+    /// Its number, less than [`STRIPES`].
+    pub index: usize,
+    /// Nobody else writes there.
+    pub is_own: bool,
 }
 
 /// How much a line of log matters, as syslog(3) grades it.

@@ -7,8 +7,10 @@ mod karc;
 mod kbox;
 mod kvec;
 mod snapshot;
+mod tally;
 
 pub use karc::KArc;
 pub use kbox::KBox;
 pub use kvec::KVec;
 pub use snapshot::Snapshot;
+pub use tally::Tally;

@@ -6,7 +6,7 @@
 //! hold it by reference, so it lives until the last of them goes.
 //!
 //! # Locking
-//! None. Counters are atomic.
+//! None. What is counted is atomic.
 
 mod matching;
 mod ruleset;
@@ -20,7 +20,7 @@ pub use matching::Subject;
 pub use ruleset::{Config, RuleList};
 
 use crate::kpi::{Direction, Errno, NoMemory};
-use crate::mem::KBox;
+use crate::mem::{KBox, Tally};
 use crate::nat::Pool;
 use crate::wire::tcp::TcpFlags;
 use crate::wire::{Addr, Af, Proto};
@@ -147,28 +147,35 @@ impl Endpoint {
 }
 
 /// Packets and bytes, by direction: in, out.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Packets.
-    pub packets: [AtomicU64; 2],
-    /// Bytes.
-    pub bytes: [AtomicU64; 2],
-}
+#[derive(Debug)]
+pub struct Counters(Tally<4>);
 
 impl Counters {
+    fn new() -> Result<Self, NoMemory> {
+        Ok(Counters(Tally::new()?))
+    }
+
     /// Counts one packet.
     #[inline]
     pub fn count(&self, direction: Direction, bytes: u32) {
         let at = usize::from(direction == Direction::Out);
-        self.packets[at].fetch_add(1, Ordering::Relaxed);
-        self.bytes[at].fetch_add(u64::from(bytes), Ordering::Relaxed);
+        self.0.add(at, 1);
+        self.0.add(2 + at, bytes.into());
+    }
+
+    /// Packets in and out.
+    pub fn packets(&self) -> [u64; 2] {
+        [0, 1].map(|at| self.0.get(at))
+    }
+
+    /// Bytes in and out.
+    pub fn bytes(&self) -> [u64; 2] {
+        [2, 3].map(|at| self.0.get(at))
     }
 
     /// Sets all to zero.
     pub fn clear(&self) {
-        for counter in self.packets.iter().chain(&self.bytes) {
-            counter.store(0, Ordering::Relaxed);
-        }
+        self.0.clear();
     }
 }
 
@@ -294,7 +301,7 @@ impl Rule {
             timeouts: source.timeout,
             pool,
             evaluations: AtomicU64::new(0),
-            counters: Counters::default(),
+            counters: Counters::new()?,
             states: AtomicU32::new(0),
             nr,
             source,
@@ -307,10 +314,8 @@ impl Rule {
         // Byte by byte: a clone would pass over the stack.
         to.as_mut_bytes().copy_from_slice(self.source.as_bytes());
         to.evaluations = self.evaluations.load(Ordering::Relaxed);
-        for at in 0..2 {
-            to.packets[at] = self.counters.packets[at].load(Ordering::Relaxed);
-            to.bytes[at] = self.counters.bytes[at].load(Ordering::Relaxed);
-        }
+        to.packets = self.counters.packets();
+        to.bytes = self.counters.bytes();
         to.states = self.states.load(Ordering::Relaxed);
     }
 

@@ -8,6 +8,7 @@ mod mbuf;
 mod memory;
 mod passive;
 mod pool;
+mod slot;
 
 use std::boxed::Box;
 use std::fmt;
@@ -19,7 +20,7 @@ pub use memory::{FailingAllocations, alloc, fail_allocations, free};
 pub use passive::{Passive, ReadSection};
 pub use pool::Pool;
 
-use super::{Errno, LogLevel, NoMemory};
+use super::{Errno, LogLevel, NoMemory, Stripe};
 
 /// How a spin lock waits: on a host the holder may be off its CPU, and wants one.
 pub(super) struct Relax;
@@ -27,6 +28,24 @@ pub(super) struct Relax;
 impl spin::RelaxStrategy for Relax {
     fn relax() {
         std::thread::yield_now();
+    }
+}
+
+/// Stripes of what is counted for every packet.
+pub const STRIPES: usize = 16;
+
+/// The stripe that this thread counts in.
+#[inline]
+pub fn stripe() -> Stripe {
+    match slot::current() {
+        slot @ 1..STRIPES => Stripe {
+            index: slot,
+            is_own: true,
+        },
+        _ => Stripe {
+            index: slot::SHARED,
+            is_own: false,
+        },
     }
 }
 

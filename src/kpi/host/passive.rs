@@ -11,15 +11,11 @@
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering, compiler_fence};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::vec::Vec;
-use std::{thread, thread_local};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
+use super::slot::{self, SHARED, SLOTS};
 use super::{SoftNet, barrier};
-
-/// Slots; the first is the shared one.
-const SLOTS: usize = 64;
-const SHARED: usize = 0;
 
 #[repr(align(128))]
 struct Slot([AtomicUsize; 2]);
@@ -29,36 +25,6 @@ pub struct Passive {
     slots: [Slot; SLOTS],
     current: AtomicUsize,
     writer: Mutex<()>,
-}
-
-/// Slots that no thread has.
-static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-
-/// A thread's slot, for as long as the thread lives.
-struct OwnSlot(usize);
-
-impl OwnSlot {
-    fn take() -> Self {
-        static FILLED: OnceLock<()> = OnceLock::new();
-        if !barrier::is_available() {
-            return OwnSlot(SHARED);
-        }
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        FILLED.get_or_init(|| free.extend(SHARED + 1..SLOTS));
-        OwnSlot(free.pop().unwrap_or(SHARED))
-    }
-}
-
-impl Drop for OwnSlot {
-    fn drop(&mut self) {
-        if self.0 != SHARED {
-            FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
-        }
-    }
-}
-
-thread_local! {
-    static SLOT: OwnSlot = OwnSlot::take();
 }
 
 impl Passive {
@@ -75,7 +41,8 @@ impl Passive {
     #[inline]
     pub fn read<'a>(&'a self, _level: &'a SoftNet) -> ReadSection<'a> {
         // A thread that is about to end has given its slot back.
-        self.read_in(SLOT.try_with(|slot| slot.0).unwrap_or(SHARED))
+        let slot = slot::current();
+        self.read_in(if barrier::is_available() { slot } else { SHARED })
     }
 
     #[inline]
@@ -147,6 +114,7 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicBool, AtomicPtr};
     use std::sync::mpsc;
+    use std::vec::Vec;
 
     #[test]
     fn a_writer_waits_for_the_reader_that_was_there() {
@@ -214,18 +182,5 @@ mod tests {
         .chain([current.into_inner()])
         // SAFETY: each comes from a box, and no reader is left.
         .for_each(|value| drop(unsafe { Box::from_raw(value) }));
-    }
-
-    #[test]
-    fn threads_give_their_slots_back() {
-        for _ in 0..2 * SLOTS {
-            thread::spawn(|| {
-                let passive = Passive::new().unwrap();
-                let level = SoftNet::raise();
-                assert_eq!(passive.read(&level).is_own, barrier::is_available());
-            })
-            .join()
-            .unwrap();
-        }
     }
 }

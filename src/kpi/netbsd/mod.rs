@@ -24,7 +24,7 @@ pub use memory::{alloc, free};
 pub use passive::{Passive, ReadSection};
 pub use pool::Pool;
 
-use super::{Direction, Errno, LogLevel, NoMemory};
+use super::{Direction, Errno, LogLevel, NoMemory, Stripe};
 
 /// How a spin lock waits: the holder runs at IPL_SOFTNET on another CPU, and is not preempted.
 pub(super) struct Relax;
@@ -62,6 +62,18 @@ impl Drop for SoftNet {
     fn drop(&mut self) {
         // SAFETY: this is the level that `raise` found.
         unsafe { ffi::spllower(self.before) };
+    }
+}
+
+/// Stripes of what is counted for every packet.
+pub const STRIPES: usize = 1;
+
+/// The one stripe, which all CPUs share.
+#[inline]
+pub fn stripe() -> Stripe {
+    Stripe {
+        index: 0,
+        is_own: false,
     }
 }
 

@@ -1,0 +1,108 @@
+//! Counters that every CPU adds to for every packet.
+//!
+//! One counter for all of them would be a cache line that CPUs take from each other. So each CPU has a stripe of its own, where the
+//! kernel programming interface knows one CPU from another, and whoever reads adds the stripes up.
+//!
+//! # Locking
+//! None. A stripe that is a CPU's own is written without an instruction that orders; the shared one is written with.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::KVec;
+use crate::kpi::{NoMemory, STRIPES, stripe};
+
+/// `N` counters.
+pub struct Tally<const N: usize> {
+    stripes: KVec<Stripe<N>>,
+    /// What they were when they were last cleared: only their owners write to stripes.
+    base: [AtomicU64; N],
+}
+
+struct Stripe<const N: usize> {
+    counters: [AtomicU64; N],
+    /// Keeps the next stripe off this one's cache lines.
+    _apart: [u64; 8],
+}
+
+impl<const N: usize> Tally<N> {
+    /// All zero.
+    pub fn new() -> Result<Self, NoMemory> {
+        let mut stripes = KVec::with_capacity(STRIPES)?;
+        for _ in 0..STRIPES {
+            stripes.push(Stripe {
+                counters: [const { AtomicU64::new(0) }; N],
+                _apart: [0; 8],
+            })?;
+        }
+        Ok(Tally {
+            stripes,
+            base: [const { AtomicU64::new(0) }; N],
+        })
+    }
+
+    /// Adds `n` to counter `at`, which is less than `N`.
+    #[inline]
+    pub fn add(&self, at: usize, n: u64) {
+        let stripe = stripe();
+        let counter = self
+            .stripes
+            .get(stripe.index)
+            .and_then(|stripe| stripe.counters.get(at));
+        debug_assert!(counter.is_some());
+        let Some(counter) = counter else {
+            return;
+        };
+        if stripe.is_own {
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        } else {
+            counter.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    fn total(&self, at: usize) -> u64 {
+        let counters = self.stripes.iter().filter_map(|stripe| stripe.counters.get(at));
+        counters.fold(0, |sum: u64, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)))
+    }
+
+    /// What has been added to counter `at` since it was cleared.
+    pub fn get(&self, at: usize) -> u64 {
+        let base = self.base.get(at).map_or(0, |base| base.load(Ordering::Relaxed));
+        self.total(at).wrapping_sub(base)
+    }
+
+    /// Sets all counters to zero.
+    pub fn clear(&self) {
+        for (at, base) in self.base.iter().enumerate() {
+            base.store(self.total(at), Ordering::Relaxed);
+        }
+    }
+}
+
+impl<const N: usize> fmt::Debug for Tally<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries((0..N).map(|at| self.get(at))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn nothing_that_is_added_by_several_threads_is_lost() {
+        let tally = Tally::<3>::new().unwrap();
+        tally.add(1, 5);
+        tally.clear();
+        thread::scope(|scope| {
+            for _ in 0..2 * STRIPES {
+                scope.spawn(|| (0..1000).for_each(|n| tally.add(n % 2, 2)));
+            }
+        });
+        let each = 2 * STRIPES as u64 * 1000;
+        assert_eq!([0, 1, 2].map(|at| tally.get(at)), [each, each, 0]);
+        tally.clear();
+        assert_eq!([0, 1, 2].map(|at| tally.get(at)), [0; 3]);
+    }
+}
