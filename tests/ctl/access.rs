@@ -252,7 +252,7 @@ fn word(somewhere: UserPtr) -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// Whatever an argument says, the call comes back; nothing but the caller's own memory is touched, and the packet filter works
     /// on. (That nothing panics or overflows is what a debug build checks by itself.)

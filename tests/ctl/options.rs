@@ -109,6 +109,8 @@ fn a_host_without_an_identity_draws_one() {
     machine.ioctl(DIOCSETHOSTID, &mut 0).unwrap();
     let again = machine.status().hostid;
     assert!(again != 0 && again != 77 && again != drawn);
+    machine.ioctl(DIOCSETHOSTID, &mut 0).unwrap();
+    assert_ne!(machine.status().hostid, again);
 }
 
 #[test]

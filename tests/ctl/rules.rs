@@ -451,9 +451,12 @@ fn rules_are_asked_for_by_the_ticket_of_what_is_loaded() {
     assert_eq!(get(arg.ticket, 0, 2), Err(Errno::Einval));
     // What somebody has begun is not what is loaded; what he has committed is.
     let mut transaction = machine.begin(&[Filter]);
+    machine.add_rule(transaction.ticket(Filter), &pass("c"), &[]).unwrap();
     assert_eq!(get(arg.ticket, 0, PF_GET_NONE), Ok(()));
+    assert_eq!(get(transaction.ticket(Filter), 0, PF_GET_NONE), Err(Errno::Ebusy));
     transaction.call(&machine, DIOCXCOMMIT).unwrap();
     assert_eq!(get(arg.ticket, 0, PF_GET_NONE), Err(Errno::Ebusy));
+    assert_eq!(get(transaction.ticket(Filter), 0, PF_GET_NONE), Ok(()));
     let mut odd = IocRule::default();
     for action in [PF_SYNPROXY_DROP, 77] {
         odd.rule.action = action;

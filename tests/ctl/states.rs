@@ -91,6 +91,15 @@ fn nothing_of_the_kernel_is_in_a_dump() {
     }
 }
 
+/// Ends the workers when it goes, in the end or when an assertion fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn what_is_there_all_the_while_is_dumped_once() {
     // States that stay, among states that come and go, while the partitions split.
@@ -105,6 +114,7 @@ fn what_is_there_all_the_while_is_dumped_once() {
     machine.add_states(&stable).unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let ending = Ending(&done);
         for worker in 0..2u32 {
             let (machine, done) = (&machine, &done);
             scope.spawn(move || {
@@ -143,7 +153,7 @@ fn what_is_there_all_the_while_is_dumped_once() {
                 assert_eq!(seen.get(&(state.id, state.creatorid)), Some(&1));
             }
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
     });
     assert_eq!(machine.dump().len(), 2000);
     assert_eq!(machine.status().states, 2000);
