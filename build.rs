@@ -1,8 +1,10 @@
-//! For the NetBSD module alone (feature `kmod`): compiles the C half and binds the kernel's headers. Elsewhere it does nothing.
+//! For the NetBSD module alone (feature `kmod`): compiles the C half and binds the kernel's headers. Elsewhere it
+//! does nothing.
 //!
-//! `PF_NETBSD_CFLAGS` says which kernel: the preprocessor's flags, include paths and `__NetBSD_Version__` among them.
-//! scripts/build-kmod sets it. Both clang and libclang are given the same, so that what Rust knows of a C struct is what the
-//! kernel's own header says, and bindgen's assertions fail the build where Rust would lay it out differently.
+//! `PF_NETBSD_CFLAGS` says which kernel: the preprocessor's flags, include paths and `__NetBSD_Version__` among
+//! them. scripts/build-kmod sets it. Both clang and libclang are given the same, so that what Rust knows of a C
+//! struct is what the kernel's own header says, and bindgen's assertions fail the build where Rust would lay it out
+//! differently.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -37,11 +39,12 @@ mod kmod {
     ];
 
     /// What `kpi::netbsd` uses of the kernel.
-    const FUNCTIONS: &str = "copyin|copyout|cprng_fast|getbintime|getbinuptime|in6?_undefer_cksum_tcpudp|kmem_intr_(alloc|free)\
-        |log|m_(align|clget|copydata|ensure_contig|freem|gethdr|tag_find|tag_get|tag_prepend)|mutex_(init|destroy|enter|exit)\
-        |panic|pool_cache_(init|destroy|get_paddr|put_paddr)|pserialize_.*|spllower|splraise|pfk_.*|pfr_.*";
-    const VARIABLES: &str = "max_linkhdr|IPL_(NONE|SOFTNET|VM)|KM_NOSLEEP|PR_NOWAIT|PFIL_(IN|OUT)|MCLBYTES|MT_DATA|M_(NOWAIT|EXT|CANFASTFWD)\
-        |M_CSUM_(TCP|UDP|IP)v[46]|PACKET_TAG_PF|PAGE_SIZE|EHOSTUNREACH|MUTEX_DEFAULT|PF_MHLEN";
+    const FUNCTIONS: &str = "copyin|copyout|cprng_fast|getbintime|getbinuptime|in6?_undefer_cksum_tcpudp\
+        |kmem_intr_(alloc|free)|log|m_(clget|ensure_contig|freem|gethdr|tag_find|tag_get|tag_prepend)\
+        |mutex_(init|destroy|enter|exit)|panic|pool_cache_(init|destroy|get_paddr|put_paddr)|pserialize_.*\
+        |spllower|splraise|pfk_.*|pfr_.*";
+    const VARIABLES: &str = "max_linkhdr|IPL_(NONE|SOFTNET|VM)|KM_NOSLEEP|PR_NOWAIT|PFIL_IN|MCLBYTES|MT_DATA\
+        |M_(NOWAIT|EXT|CANFASTFWD)|M_CSUM_(TCP|UDP)v[46]|PACKET_TAG_PF|EHOSTUNREACH|MUTEX_DEFAULT|PF_MHLEN";
 
     pub(super) fn build() {
         println!("cargo::rerun-if-env-changed=PF_NETBSD_CFLAGS");

@@ -1,9 +1,12 @@
 /*
- * What bindgen reads: the headers that have what src/kpi/netbsd uses of the kernel, and what the two halves of the module offer
- * each other.
+ * What bindgen reads: the headers that have what src/kpi/netbsd uses of the kernel, and what the two halves of the
+ * module offer each other.
  */
 
-/* bindgen follows the width of a bit-field without end where it names a struct that points to itself. clang has the assertions. */
+/*
+ * bindgen follows the width of a bit-field without end where it names a struct that points to itself. clang has seen
+ * these assertions.
+ */
 #include <sys/cdefs.h>
 #undef __CTASSERT
 #define __CTASSERT(x)

@@ -1,12 +1,13 @@
 /*
  * /dev/pf: driver(9) entry points, and who may use them.
  *
- * Life cycle: the kernel has a major number set aside for the name "pf", so the node that MAKEDEV(8) made fits. There is one
- * minor, 0. The device can be opened by several processes; its close entry is called for the last of them.
+ * Life cycle: the kernel has a major number set aside for the name "pf", so the node that MAKEDEV(8) made fits.
+ * There is one minor, 0. The device can be opened by several processes; its close entry is called for the last of
+ * them.
  *
- * Synchronisation: the driver is D_MPSAFE, and the engine serialises what it must. pf_device.lock covers whether the
- * device is open and whether the module is about to leave, so that an open and an unload cannot both win. devsw_detach(9) then
- * waits for every call that is still inside.
+ * Synchronisation: the driver is D_MPSAFE, and the engine serialises what it must. pf_device.lock covers whether
+ * the device is open and whether the module is about to leave, so that an open and an unload cannot both win.
+ * devsw_detach(9) then waits for every call that is still inside.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
@@ -86,8 +87,8 @@ static const struct cdevsw pf_cdevsw = {
 };
 
 /*
- * Who could open /dev/pf for writing may use it, whoever they are now: ftp-proxy(8) and others open it and then give up root. A
- * listener can only allow; secmodel_securelevel(9) still denies.
+ * Who could open /dev/pf for writing may use it, whoever they are now: ftp-proxy(8) and others open it and then
+ * give up root. A listener can only allow; secmodel_securelevel(9) still denies.
  */
 static int
 pf_listen(kauth_cred_t cred __unused, kauth_action_t action, void *cookie __unused, void *req, void *arg1 __unused,

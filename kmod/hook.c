@@ -1,13 +1,13 @@
 /*
  * Packets: the pfil(9) hooks for IPv4 and IPv6.
  *
- * Life cycle: the hooks are there while pf is enabled (DIOCSTART to DIOCSTOP), so that a loaded and disabled pf costs a packet
- * nothing.
+ * Life cycle: the hooks are there while pf is enabled (DIOCSTART to DIOCSTOP), so that a loaded and disabled pf
+ * costs a packet nothing.
  *
- * Synchronisation: src/module.rs attaches and detaches under a lock of its own. A kernel with NET_MPSAFE runs hooks on any CPU, and
- * pfil(9) waits for them when one is removed. A kernel without it, as GENERIC is, runs them under softnet_lock or the kernel lock and
- * does not wait; and as it swaps between two copies of its list, a second change could meet a reader of the first. So each
- * change is followed by pfk_drain().
+ * Synchronisation: src/module.rs attaches and detaches under a lock of its own. A kernel with NET_MPSAFE runs hooks
+ * on any CPU, and pfil(9) waits for them when one is removed. A kernel without it, as GENERIC is, runs them under
+ * softnet_lock or the kernel lock and does not wait; and as it swaps between two copies of its list, a second
+ * change could meet a reader of the first. So each change is followed by pfk_drain().
  */
 #include <sys/param.h>
 #include <sys/systm.h>

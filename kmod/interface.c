@@ -1,9 +1,10 @@
 /*
  * Interfaces that come and go: the pfil(9) event hooks, and the scan for those that are there already.
  *
- * PFIL_IFNET_ATTACH is called before the interface has its index. So an arrival asks the purge thread for a scan; and because an
- * interface can carry nothing before it has an address, PFIL_IFADDR makes it known at the latest. A departure is told at once, and
- * comes after the interface has left the list that the scan reads. To make an interface known twice does no harm.
+ * PFIL_IFNET_ATTACH is called before the interface has its index. So an arrival asks the purge thread for a scan;
+ * and because an interface can carry nothing before it has an address, PFIL_IFADDR makes it known at the latest. A
+ * departure is told at once, and comes after the interface has left the list that the scan reads. To make an
+ * interface known twice does no harm.
  *
  * Synchronisation: the list is read under ifnet_mtx, so that no interface leaves while it is looked at.
  */

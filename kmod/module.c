@@ -1,10 +1,10 @@
 /*
  * The module: what modload(8) and modunload(8) start.
  *
- * Life cycle: what is taken at load is given back at unload in the opposite order. The device comes last, because it is the
- * door: until it is there nobody asks anything of pf, and once it is gone nobody does any more. The unload is refused with EBUSY
- * while pf is enabled or /dev/pf is open, and the module never leaves by itself (MODULE_CMD_AUTOUNLOAD): a firewall that is
- * not in use at the moment is still a firewall.
+ * Life cycle: what is taken at load is given back at unload in the opposite order. The device comes last, because
+ * it is the door: until it is there nobody asks anything of pf, and once it is gone nobody does any more. The
+ * unload is refused with EBUSY while pf is enabled or /dev/pf is open, and the module never leaves by itself
+ * (MODULE_CMD_AUTOUNLOAD): a firewall that is not in use at the moment is still a firewall.
  *
  * Synchronisation: module(9) makes one call at a time.
  */

@@ -18,9 +18,9 @@
 #include "pf.h"
 
 /*
- * Sends a whole IP packet, and consumes it. In a kernel without NET_MPSAFE the stack wants softnet_lock and the kernel lock. Who runs
- * in a packet hook has softnet_lock, as a rule; the purge thread and an ioctl do not. A module cannot know which kernel it
- * is in, and in one with NET_MPSAFE the two locks do no harm.
+ * Sends a whole IP packet, and consumes it. In a kernel without NET_MPSAFE the stack wants softnet_lock and the
+ * kernel lock. Who runs in a packet hook has softnet_lock, as a rule; the purge thread and an ioctl do not. A
+ * module cannot know which kernel it is in, and in one with NET_MPSAFE the two locks do no harm.
  */
 void
 pfk_output(struct mbuf *m, bool is_ipv6)

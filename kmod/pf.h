@@ -1,9 +1,9 @@
 /*
  * What passes between the module's two halves.
  *
- * The C half is what must be C: MODULE(9), the character device, the pfil(9) hooks, the kernel thread, and the macros and
- * inline functions of NetBSD's headers. The Rust half is all the rest. Functions that are named pfk_... are C and are called from
- * Rust; those named pfr_... are Rust (src/module.rs) and are called from C.
+ * The C half is what must be C: MODULE(9), the character device, the pfil(9) hooks, the kernel thread, and the
+ * macros and inline functions of NetBSD's headers. The Rust half is all the rest. Functions that are named pfk_...
+ * are C and are called from Rust; those named pfr_... are Rust (src/module.rs) and are called from C.
  */
 #ifndef KMOD_PF_H
 #define KMOD_PF_H

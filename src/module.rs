@@ -1,12 +1,12 @@
 //! The module's Rust half: what the C of `kmod/` calls, and the one `Pf` of the kernel.
 //!
 //! # Life cycle
-//! [`pfr_load`] makes the `Pf`, [`pfr_unload`] takes it apart. Between them C calls the rest: hooks, ioctls, the purge thread,
-//! interfaces. C has ended all of that before it calls `pfr_unload`.
+//! [`pfr_load`] makes the `Pf`, [`pfr_unload`] takes it apart. Between them C calls the rest: hooks, ioctls, the
+//! purge thread, interfaces. C has ended all of that before it calls `pfr_unload`.
 //!
 //! # Locking
-//! `hooks` is an adaptive lock of its own, taken before anything in `Pf`: it keeps DIOCSTART and DIOCSTOP apart, so that the pfil(9)
-//! hooks are there exactly while pf is enabled.
+//! `hooks` is an adaptive lock of its own, taken before anything in `Pf`: it keeps DIOCSTART and DIOCSTOP apart, so
+//! that the pfil(9) hooks are there exactly while pf is enabled.
 
 use core::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use core::ptr::{self, NonNull};
@@ -75,8 +75,8 @@ extern "C" fn pfr_is_running() -> bool {
     module().pf.is_running()
 }
 
-/// Judges a packet: 0 where it goes on, as `*packet`; otherwise it is freed, `*packet` is null, and the answer is what
-/// ip_output(9) reports.
+/// Judges a packet: 0 where it goes on, as `*packet`; otherwise it is freed, `*packet` is null, and the answer is
+/// what ip_output(9) reports.
 ///
 /// # Safety
 /// `*packet` is a packet as pfil(9) gives it to its hooks, `direction` is PFIL_IN or PFIL_OUT.

@@ -1,6 +1,7 @@
 /*
- * Stand-in for the kernel-only <sys/cpu_data.h>: <machine/cpu.h> embeds struct cpu_data in struct cpu_info, and <sys/lwp.h> names
- * two members in inline functions. NOT the kernel's struct: nothing that depends on its size or offsets may be used.
+ * Stand-in for the kernel-only <sys/cpu_data.h>: <machine/cpu.h> embeds struct cpu_data in struct cpu_info, and
+ * <sys/lwp.h> names two members in inline functions. NOT the kernel's struct: nothing that depends on its size or
+ * offsets may be used.
  */
 #ifndef _SYS_CPU_DATA_H_
 #define _SYS_CPU_DATA_H_

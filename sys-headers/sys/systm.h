@@ -1,5 +1,6 @@
 /*
- * Stand-in for the kernel-only <sys/systm.h>: copy(9), panic(9), the kernel lock, and what the installed headers expect to find.
+ * Stand-in for the kernel-only <sys/systm.h>: copy(9), panic(9), the kernel lock, and what the installed headers
+ * expect to find.
  */
 #ifndef _SYS_SYSTM_H_
 #define _SYS_SYSTM_H_

@@ -10,16 +10,16 @@ use super::{Direction, NoMemory, ffi};
 /// A packet, from its IP header on.
 ///
 /// # Invariants
-/// The pointer is the first mbuf of a chain that is ours alone, with a packet header (M_PKTHDR) whose length is the sum of the
-/// segments' lengths.
+/// The pointer is the first mbuf of a chain that is ours alone, with a packet header (M_PKTHDR) whose length is the
+/// sum of the segments' lengths.
 pub struct Mbuf(NonNull<ffi::mbuf>);
 
 /// In the data of pf's packet tag (PACKET_TAG_PF): pf sent this itself.
 const GENERATED: u64 = 1;
 
 impl Mbuf {
-    /// A new packet of `len` zero bytes, in one segment, with room for a link-layer header before it. There is none where `len`
-    /// does not fit into one cluster.
+    /// A new packet of `len` zero bytes, in one segment, with room for a link-layer header before it. There is none
+    /// where `len` does not fit into one cluster.
     pub fn new(len: usize) -> Option<Self> {
         // SAFETY: one global of the kernel, which does not change once the interfaces are there.
         let lead = usize::try_from(unsafe { ffi::max_linkhdr }).ok()?.next_multiple_of(8);
@@ -140,14 +140,15 @@ impl Mbuf {
         }
     }
 
-    /// Makes the first `len` bytes contiguous and ours to write (m_ensure_contig, which leaves the packet as it is where it
-    /// fails), and gives them. `len` is at most the packet's length, and at most what fits into an mbuf, 400 bytes.
+    /// Makes the first `len` bytes contiguous and ours to write (m_ensure_contig, which leaves the packet as it is
+    /// where it fails), and gives them. `len` is at most the packet's length, and at most what fits into an mbuf,
+    /// 400 bytes.
     pub fn head_mut(&mut self, len: usize) -> Result<&mut [u8], NoMemory> {
         if !self.may_write(len) {
             let wanted = c_int::try_from(len).map_err(|_| NoMemory)?;
             let mut raw = self.0.as_ptr();
-            // SAFETY: by the invariant this is a packet, and its new first mbuf is put into `raw`. The bytes are moved into
-            // an mbuf's own room, which nobody shares.
+            // SAFETY: by the invariant this is a packet, and its new first mbuf is put into `raw`. The bytes are
+            // moved into an mbuf's own room, which nobody shares.
             let done = len <= self.len() && unsafe { ffi::m_ensure_contig(&mut raw, wanted) };
             // It may have begun before memory ran out.
             self.0 = NonNull::new(raw).ok_or(NoMemory)?;
@@ -156,7 +157,8 @@ impl Mbuf {
             }
         }
         let start = self.first().m_hdr.mh_data.cast::<u8>();
-        // SAFETY: there are `len` bytes in the first segment, they are ours to write, and `&mut self` covers the borrow.
+        // SAFETY: there are `len` bytes in the first segment, they are ours to write, and `&mut self` covers the
+        // borrow.
         Ok(unsafe { slice::from_raw_parts_mut(start, len) })
     }
 
@@ -169,8 +171,8 @@ impl Mbuf {
                 || unsafe { !ffi::pfk_mbuf_is_readonly(self.0.as_ptr()) })
     }
 
-    /// Computes what the network interface was to compute before the bytes it covers change (M_CSUM), and forgets what one has
-    /// verified. The IP header is in the first segment.
+    /// Computes what the network interface was to compute before the bytes it covers change (M_CSUM), and forgets
+    /// what one has verified. The IP header is in the first segment.
     pub fn settle_checksums(&mut self, direction: Direction) -> Result<(), NoMemory> {
         const TRANSPORT_V4: c_int = ffi::M_CSUM_TCPv4 | ffi::M_CSUM_UDPv4;
         const TRANSPORT_V6: c_int = ffi::M_CSUM_TCPv6 | ffi::M_CSUM_UDPv6;
@@ -211,8 +213,8 @@ impl Mbuf {
 
     /// Marks the packet as pf's own.
     pub fn mark_from_pf(&mut self) -> Result<(), NoMemory> {
-        // SAFETY: the call does not sleep; a tag has room for as much data as was asked for, behind it, and belongs to
-        // the packet once it is prepended.
+        // SAFETY: the call does not sleep; a tag has room for as much data as was asked for, behind it, and belongs
+        // to the packet once it is prepended.
         unsafe {
             let tag = ffi::m_tag_get(ffi::PACKET_TAG_PF, size_of::<u64>() as c_int, ffi::M_NOWAIT);
             if tag.is_null() {

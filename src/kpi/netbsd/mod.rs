@@ -1,7 +1,8 @@
 //! The NetBSD back end: the kernel programming interface as NetBSD has it.
 //!
-//! Functions of the kernel are called directly, with the prototypes and structs that bindgen takes from its headers; what is
-//! a macro there is a function of `kmod/` (`pfk_...`). Every call into the kernel from Rust is in this folder.
+//! Functions of the kernel are called directly, with the prototypes and structs that bindgen takes from its
+//! headers; what is a macro there is a function of `kmod/` (`pfk_...`). Every call into the kernel from Rust is in
+//! this folder.
 
 mod ffi;
 mod mbuf;
@@ -110,7 +111,8 @@ impl Kernel {
         u32::from_ne_bytes(bytes)
     }
 
-    /// Sends a whole IP packet on its way, past pf's own hooks. It is lost without a word where it has no route, or is none.
+    /// Sends a whole IP packet on its way, past pf's own hooks. It is lost without a word where it has no route, or
+    /// is none.
     ///
     /// The caller holds no lock and is in no read section: the hooks are run for it again, and know it by its mark.
     pub fn output(&self, packet: Mbuf) {
@@ -141,7 +143,8 @@ fn seconds(clock: unsafe extern "C" fn(*mut ffi::bintime)) -> u32 {
     now.sec as u32
 }
 
-/// A line of text in a fixed buffer, for the kernel's printf: kernel stacks are small, and nothing may be allocated here.
+/// A line of text in a fixed buffer, for the kernel's printf: kernel stacks are small, and nothing may be allocated
+/// here.
 ///
 /// # Invariants
 /// `len` is less than the buffer's length, and every byte from it on is 0.
@@ -183,12 +186,12 @@ impl Write for Line {
     }
 }
 
-/// mutex(9), adaptive: a lock that may sleep, around a value. Both lie in kernel memory, where the kernel's waiters find
-/// the lock at the same address for its whole life.
+/// mutex(9), adaptive: a lock that may sleep, around a value. Both lie in kernel memory, where the kernel's waiters
+/// find the lock at the same address for its whole life.
 ///
 /// # Invariants
-/// The pointer comes from `alloc` and is freed once, by the drop; the lock there was made by mutex_init(9). The value is
-/// only touched with the lock held, or through `&mut self`.
+/// The pointer comes from `alloc` and is freed once, by the drop; the lock there was made by mutex_init(9). The
+/// value is only touched with the lock held, or through `&mut self`.
 pub struct Mutex<T>(NonNull<Locked<T>>);
 
 struct Locked<T> {
@@ -223,8 +226,8 @@ impl<T> Mutex<T> {
 
 impl<T> Drop for Mutex<T> {
     fn drop(&mut self) {
-        // SAFETY: by the invariant this is a mutex and a value; `&mut self` says that nobody holds it or waits for it, and
-        // this is the one drop.
+        // SAFETY: by the invariant this is a mutex and a value; `&mut self` says that nobody holds it or waits for
+        // it, and this is the one drop.
         unsafe {
             ffi::mutex_destroy(&raw mut (*self.0.as_ptr()).lock);
             self.0.drop_in_place();

@@ -54,7 +54,8 @@ unsafe impl Send for Passive {}
 /// An open read section.
 ///
 /// # Invariants
-/// The LWP that entered it is the one that leaves it, on the same CPU: the section does not leave it, and nobody sleeps in it.
+/// The LWP that entered it is the one that leaves it, on the same CPU: the section does not leave it, and nobody
+/// sleeps in it.
 pub struct ReadSection<'a> {
     before: c_int,
     of_this_lwp: PhantomData<(*mut (), &'a Passive)>,

@@ -1,7 +1,7 @@
 //! pool_cache(9): objects of one size, from wherever pf runs.
 //!
-//! The pool is one for IPL_VM, although pf runs no higher than IPL_SOFTNET: below IPL_VM its own lock would be an adaptive
-//! mutex, which may sleep, and a packet takes objects in a read section and with spin locks held.
+//! The pool is one for IPL_VM, although pf runs no higher than IPL_SOFTNET: below IPL_VM its own lock would be an
+//! adaptive mutex, which may sleep, and a packet takes objects in a read section and with spin locks held.
 //!
 //! pool_cache_destroy(9) panics where an object is still out: whoever drops a pool has put all of its objects back.
 

@@ -1,6 +1,6 @@
 /*
- * Stand-in for the kernel-only <lib/libkern/libkern.h>: assertions, which are off in a module that is not built for a DIAGNOSTIC
- * kernel, and offsetof(3).
+ * Stand-in for the kernel-only <lib/libkern/libkern.h>: assertions, which are off in a module that is not built for
+ * a DIAGNOSTIC kernel, and offsetof(3).
  */
 #ifndef _LIB_LIBKERN_LIBKERN_H_
 #define _LIB_LIBKERN_LIBKERN_H_
