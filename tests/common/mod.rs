@@ -1,6 +1,9 @@
 //! A packet filter on the host back end, and callers of its ioctls, whose memory is made up and whose pointers may lie.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod packets;
+pub(crate) mod rules;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,0 +1,225 @@
+//! Rules as pf.conf(5) writes them, word by word.
+
+use std::net::IpAddr;
+
+use pf_abi::*;
+
+use super::addr;
+
+/// A rule and the addresses of its pool.
+pub(crate) type Loaded = (Rule, Vec<PoolAddr>);
+
+/// `pass no state`
+pub(crate) fn pass() -> Rule {
+    Rule {
+        action: Action::Pass.into(),
+        ..Rule::default()
+    }
+}
+
+/// `block drop`
+pub(crate) fn block() -> Rule {
+    Rule {
+        action: Action::Drop.into(),
+        ..Rule::default()
+    }
+}
+
+fn endpoint(text: &str, af: &mut u8, to: &mut RuleAddr) {
+    let (text, negated) = match text.strip_prefix("! ") {
+        Some(text) => (text, true),
+        None => (text, false),
+    };
+    to.neg = negated.into();
+    if text == "any" {
+        return;
+    }
+    let (ip, len) = text.split_once('/').unwrap_or((text, ""));
+    let ip: IpAddr = ip.parse().unwrap();
+    let most = if ip.is_ipv4() { 32 } else { 128 };
+    let len: u32 = if len.is_empty() { most } else { len.parse().unwrap() };
+    let mask = (u128::MAX.checked_shl(128 - len).unwrap_or(0)).to_be_bytes();
+    let mask = match ip {
+        IpAddr::V4(_) => IpAddr::from(<[u8; 4]>::try_from(&mask[..4]).unwrap()),
+        IpAddr::V6(_) => IpAddr::from(mask),
+    };
+    *af = if ip.is_ipv4() { AF_INET } else { AF_INET6 };
+    to.addr = AddrWrap::masked(addr(ip), addr(mask));
+}
+
+/// The words of a rule.
+pub(crate) trait Words: Sized {
+    fn change(self, change: impl FnOnce(&mut Rule)) -> Self;
+
+    fn keep_state(self) -> Self {
+        self.change(|rule| rule.keep_state = PF_STATE_NORMAL)
+    }
+
+    fn quick(self) -> Self {
+        self.change(|rule| rule.quick = 1)
+    }
+
+    fn inward(self) -> Self {
+        self.change(|rule| rule.direction = PF_IN)
+    }
+
+    fn outward(self) -> Self {
+        self.change(|rule| rule.direction = PF_OUT)
+    }
+
+    /// `on em0`, `on ! em0`
+    fn on(self, interface: &str) -> Self {
+        let (name, negated) = match interface.strip_prefix("! ") {
+            Some(name) => (name, 1),
+            None => (interface, 0),
+        };
+        self.change(|rule| (rule.ifname, rule.ifnot) = (IfName::new(name).unwrap(), negated))
+    }
+
+    fn af(self, af: u8) -> Self {
+        self.change(|rule| rule.af = af)
+    }
+
+    fn proto(self, proto: u8) -> Self {
+        self.change(|rule| rule.proto = proto)
+    }
+
+    /// `from 10.0.0.0/8`, `from ! 10.0.0.1`, `from any`
+    fn from(self, end: &str) -> Self {
+        self.change(|rule| endpoint(end, &mut rule.af, &mut rule.src))
+    }
+
+    fn to(self, end: &str) -> Self {
+        self.change(|rule| endpoint(end, &mut rule.af, &mut rule.dst))
+    }
+
+    fn src_port(self, op: PortOp, ports: [u16; 2]) -> Self {
+        self.change(|rule| (rule.src.port_op, rule.src.port) = (op.into(), ports.map(Be16::new)))
+    }
+
+    fn dst_port(self, op: PortOp, ports: [u16; 2]) -> Self {
+        self.change(|rule| (rule.dst.port_op, rule.dst.port) = (op.into(), ports.map(Be16::new)))
+    }
+
+    /// `port 80`
+    fn port(self, port: u16) -> Self {
+        self.dst_port(PortOp::Equal, [port, 0])
+    }
+
+    fn flags(self, flags: u8, of: u8) -> Self {
+        self.change(|rule| (rule.flags, rule.flagset) = (flags, of))
+    }
+
+    fn icmp(self, kind: u8, code: Option<u8>) -> Self {
+        self.change(|rule| (rule.kind, rule.code) = (kind + 1, code.map_or(0, |code| code + 1)))
+    }
+
+    fn fragment(self) -> Self {
+        self.change(|rule| rule.rule_flag |= PFRULE_FRAGMENT)
+    }
+
+    fn allow_opts(self) -> Self {
+        self.change(|rule| rule.allow_opts = 1)
+    }
+
+    fn max(self, states: u32) -> Self {
+        self.change(|rule| rule.max_states = states)
+    }
+
+    fn timeout(self, timeout: Timeout, seconds: u32) -> Self {
+        self.change(|rule| rule.timeout[timeout as usize] = seconds)
+    }
+
+    /// `return-rst`
+    fn return_rst(self, ttl: u8) -> Self {
+        self.change(|rule| (rule.rule_flag, rule.return_ttl) = (rule.rule_flag | PFRULE_RETURNRST, ttl))
+    }
+
+    /// `return-icmp(kind, code)` and `return-icmp6`
+    fn return_icmp(self, v4: (u8, u8), v6: (u8, u8)) -> Self {
+        let word = |(kind, code): (u8, u8)| u16::from(kind) << 8 | u16::from(code);
+        self.change(|rule| {
+            rule.rule_flag |= PFRULE_RETURNICMP;
+            (rule.return_icmp, rule.return_icmp6) = (word(v4), word(v6));
+        })
+    }
+
+    /// `return`
+    fn return_any(self) -> Self {
+        self.return_icmp((3, 3), (1, 4))
+            .change(|rule| rule.rule_flag = PFRULE_RETURN)
+    }
+
+    /// `nat pass`, `rdr pass`
+    fn pass_on(self) -> Self {
+        self.change(|rule| rule.natpass = 1)
+    }
+
+    /// `-> addr port low:high`
+    fn ports(self, low: u16, high: u16) -> Self {
+        self.change(|rule| rule.rpool.proxy_port = [low, high])
+    }
+}
+
+impl Words for Rule {
+    fn change(mut self, change: impl FnOnce(&mut Rule)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
+impl Words for Loaded {
+    fn change(self, change: impl FnOnce(&mut Rule)) -> Self {
+        (self.0.change(change), self.1)
+    }
+}
+
+fn translation(action: Action, to: &str) -> Loaded {
+    let mut pool = RuleAddr::default();
+    let mut af = AF_UNSPEC;
+    endpoint(to, &mut af, &mut pool);
+    let rule = Rule {
+        action: action.into(),
+        af,
+        ..Rule::default()
+    };
+    let address = PoolAddr {
+        addr: pool.addr,
+        ..PoolAddr::default()
+    };
+    (rule, vec![address])
+}
+
+/// `nat -> to`, with the ports that pfctl(8) gives it.
+pub(crate) fn nat(to: &str) -> Loaded {
+    translation(Action::Nat, to).ports(50_001, 65_535)
+}
+
+/// `rdr -> to`
+pub(crate) fn rdr(to: &str) -> Loaded {
+    translation(Action::Rdr, to)
+}
+
+/// `no nat`
+pub(crate) fn no_nat() -> Loaded {
+    let action = Action::NoNat.into();
+    (
+        Rule {
+            action,
+            ..Rule::default()
+        },
+        vec![],
+    )
+}
+
+/// `no rdr`
+pub(crate) fn no_rdr() -> Loaded {
+    let action = Action::NoRdr.into();
+    (
+        Rule {
+            action,
+            ..Rule::default()
+        },
+        vec![],
+    )
+}

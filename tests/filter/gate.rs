@@ -1,0 +1,214 @@
+//! A packet filter between two interfaces, em0 to the outside and em1 to the inside.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use pf::Verdict;
+use pf::kpi::{Direction, Kernel, Mbuf, SoftNet};
+use pf::state::Tree;
+use pf_abi::*;
+
+use crate::common::Machine;
+use crate::common::rules::Loaded;
+
+/// What becomes of a packet: what goes on, or why it does not. No reason: a rule.
+pub(crate) type Fate = Result<Vec<u8>, Option<Reason>>;
+
+/// Blocked by a rule.
+pub(crate) const BLOCKED: Fate = Err(None);
+
+/// Dropped for a reason.
+pub(crate) fn dropped(reason: Reason) -> Fate {
+    Err(Some(reason))
+}
+
+/// What pf has sent itself.
+type Sent = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// Two filters that see the same: one gets its packets in one piece, the other in two, cut at ever other places, which must not
+/// make a difference.
+pub(crate) struct Gate {
+    whole: (Machine, Sent),
+    split: (Machine, Sent),
+    cut: Cell<usize>,
+}
+
+fn machine() -> (Machine, Sent) {
+    let sent = Sent::default();
+    let to = sent.clone();
+    let output = move |packet: Mbuf| {
+        assert!(packet.is_from_pf());
+        to.lock().unwrap().push(packet.to_bytes());
+    };
+    let machine = Machine::of(Kernel::seeded(1).with_output(Box::new(output)));
+    machine.command(DIOCSTART).unwrap();
+    (machine, sent)
+}
+
+impl Gate {
+    /// One with these filter rules.
+    pub(crate) fn new(rules: &[Rule]) -> Self {
+        let gate = Gate {
+            whole: machine(),
+            split: machine(),
+            cut: Cell::new(0),
+        };
+        gate.load_filter(rules);
+        gate
+    }
+
+    /// Does something to both.
+    pub(crate) fn each(&self, act: impl Fn(&Machine)) {
+        act(&self.whole.0);
+        act(&self.split.0);
+    }
+
+    /// The one to be asked.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.whole.0
+    }
+
+    pub(crate) fn load_filter(&self, rules: &[Rule]) {
+        let rules: Vec<Loaded> = rules.iter().map(|rule| (rule.clone(), vec![])).collect();
+        self.each(|machine| machine.load(RulesetKind::Filter, &rules).unwrap());
+    }
+
+    pub(crate) fn nat(self, rules: &[Loaded]) -> Self {
+        self.each(|machine| machine.load(RulesetKind::Nat, rules).unwrap());
+        self
+    }
+
+    pub(crate) fn rdr(self, rules: &[Loaded]) -> Self {
+        self.each(|machine| machine.load(RulesetKind::Rdr, rules).unwrap());
+        self
+    }
+
+    pub(crate) fn set_lock(&self, lock: bool) {
+        self.each(|machine| machine.set_lock(lock));
+    }
+
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.each(|machine| machine.advance(seconds));
+    }
+
+    /// Ticks of the purge, a second each.
+    pub(crate) fn tick(&self, seconds: u64) {
+        for _ in 0..seconds {
+            self.advance(1);
+            self.each(|machine| machine.pf.purge());
+        }
+    }
+
+    fn judge(&self, ifindex: u16, direction: Direction, packet: &[u8]) -> Fate {
+        let cut = self.cut.get();
+        self.cut.set(cut + 1);
+        let whole = judge(&self.whole.0, ifindex, direction, Mbuf::from_bytes(packet));
+        let cut = cut % (packet.len() + 1);
+        let split = judge(&self.split.0, ifindex, direction, Mbuf::split(packet, cut));
+        assert_eq!(whole, split, "cut at {cut}");
+        whole
+    }
+
+    /// Out to the outside.
+    pub(crate) fn send(&self, packet: &[u8]) -> Fate {
+        self.judge(1, Direction::Out, packet)
+    }
+
+    /// In from the outside.
+    pub(crate) fn receive(&self, packet: &[u8]) -> Fate {
+        self.judge(1, Direction::In, packet)
+    }
+
+    /// Out to the inside.
+    pub(crate) fn send_inside(&self, packet: &[u8]) -> Fate {
+        self.judge(2, Direction::Out, packet)
+    }
+
+    /// In from the inside.
+    pub(crate) fn receive_inside(&self, packet: &[u8]) -> Fate {
+        self.judge(2, Direction::In, packet)
+    }
+
+    /// From the inside to the outside, as a router forwards it.
+    pub(crate) fn forward(&self, packet: &[u8]) -> Fate {
+        self.send(&self.receive_inside(packet)?)
+    }
+
+    /// From the outside to the inside.
+    pub(crate) fn forward_back(&self, packet: &[u8]) -> Fate {
+        self.send_inside(&self.receive(packet)?)
+    }
+
+    /// What pf has sent itself since it was asked the last time.
+    pub(crate) fn answers(&self) -> Vec<Vec<u8>> {
+        let take = |sent: &Sent| std::mem::take(&mut *sent.lock().unwrap());
+        let (whole, split) = (take(&self.whole.1), take(&self.split.1));
+        assert_eq!(whole, split);
+        whole
+    }
+
+    /// How many states there are.
+    pub(crate) fn states(&self) -> usize {
+        self.machine().pf.states().len()
+    }
+
+    /// The only state there is.
+    pub(crate) fn state(&self) -> SyncState {
+        let states = self.machine().dump();
+        assert_eq!(states.len(), 1, "{states:?}");
+        states[0]
+    }
+
+    /// A filter rule as it is now, with its counters.
+    pub(crate) fn rule(&self, nr: usize) -> Rule {
+        self.machine().rules(Action::Pass)[nr].clone()
+    }
+}
+
+/// Lets a packet cross an interface, and finds out what became of it.
+pub(crate) fn judge(machine: &Machine, ifindex: u16, direction: Direction, packet: Mbuf) -> Fate {
+    let stats = machine.pf.stats();
+    let counted = || -> Vec<u64> {
+        let reasons = Reason::ALL.iter().filter(|reason| **reason != Reason::Match);
+        reasons.map(|reason| stats.reason(*reason)).collect()
+    };
+    let before = counted();
+    let level = SoftNet::raise();
+    let verdict = machine.pf.hook(&level, direction, ifindex, packet);
+    let after = counted();
+    let counted = Reason::ALL[1..].iter().zip(before.into_iter().zip(after));
+    let reasons: Vec<_> = counted
+        .flat_map(|(reason, (before, after))| (before..after).map(move |_| *reason))
+        .collect();
+    match verdict {
+        Verdict::Pass(packet) => {
+            assert!(reasons.is_empty(), "passed, and counted as {reasons:?}");
+            Ok(packet.to_bytes())
+        }
+        Verdict::Drop => {
+            assert!(reasons.len() <= 1, "{reasons:?}");
+            Err(reasons.first().copied())
+        }
+    }
+}
+
+/// Checks what is true of every state table: each state is found by both of its keys, and is the only one there.
+pub(crate) fn check_table(machine: &Machine) {
+    let level = SoftNet::raise();
+    let section = machine.pf.read(&level);
+    let states = machine.pf.states();
+    let mut keys = vec![];
+    states.walk(0, &level, |state| {
+        keys.push((*state.key(), state.id()));
+        true
+    });
+    assert_eq!(keys.len(), states.len());
+    assert_eq!(keys.iter().map(|(_, id)| id).collect::<HashSet<_>>().len(), keys.len());
+    for (key, id) in keys {
+        for tree in [Tree::LanExt, Tree::ExtGwy] {
+            let found = states.find(tree, &key.of_tree(tree), &level, &section).unwrap();
+            assert_eq!((*found.key(), found.id()), (key, id));
+        }
+    }
+}

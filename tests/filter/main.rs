@@ -1,0 +1,12 @@
+//! The engine's packet path from its public doors: packets in; verdicts, packets, states and counters out.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod gate;
+mod headers;
+mod icmp;
+mod lock;
+mod nat;
+mod purge;
+mod rules;
+mod tcp;

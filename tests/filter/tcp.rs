@@ -1,0 +1,178 @@
+//! TCP as it crosses the filter: options read from the packet, resets that go out, states that make way. The windows themselves
+//! are tested beside the code.
+
+use pf_abi::*;
+
+use crate::common::packets::*;
+use crate::common::rules::*;
+use crate::gate::{BLOCKED, Gate, dropped};
+
+fn there() -> Ip {
+    ip("10.0.0.1", "198.51.100.7")
+}
+
+/// What pfctl(8) makes of `pass out`.
+fn stateful() -> Gate {
+    Gate::new(&[block(), pass().outward().flags(SYN, SYN | ACK).keep_state()])
+}
+
+fn open(gate: &Gate, scales: [Option<u8>; 2]) {
+    let offer = |segment: Segment, scale: Option<u8>| match scale {
+        Some(shift) => segment.with_scale(shift),
+        None => segment,
+    };
+    let syn = offer(segment(1025, 80, SYN, 1000, 0), scales[0]);
+    gate.send(&there().tcp(&syn)).unwrap();
+    let answer = offer(segment(80, 1025, SYN | ACK, 9000, 1001), scales[1]);
+    gate.receive(&there().back().tcp(&answer)).unwrap();
+    gate.send(&there().tcp(&segment(1025, 80, ACK, 1001, 9001))).unwrap();
+    assert_eq!(gate.state().timeout, PFTM_TCP_ESTABLISHED);
+}
+
+#[test]
+fn the_options_of_a_syn_are_read() {
+    let gate = stateful();
+    let syn = Segment {
+        options: vec![2, 4, 5, 180, 1, 3, 3, 7, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0],
+        ..segment(1025, 80, SYN, 1000, 0)
+    };
+    gate.send(&there().tcp(&syn)).unwrap();
+    let state = gate.state();
+    assert_eq!((state.src.mss, state.src.wscale), (1460, PF_WSCALE_FLAG | 7));
+    let answer = Segment {
+        options: vec![2, 4, 4, 0, 3, 3, 2, 0],
+        ..segment(80, 1025, SYN | ACK, 9000, 1001)
+    };
+    gate.receive(&there().back().tcp(&answer)).unwrap();
+    let state = gate.state();
+    assert_eq!((state.dst.mss, state.dst.wscale), (1024, PF_WSCALE_FLAG | 2));
+    // Broken ones are as good as none.
+    let gate = stateful();
+    let syn = Segment {
+        options: vec![2, 40, 3, 3],
+        ..segment(1025, 80, SYN, 1000, 0)
+    };
+    gate.send(&there().tcp(&syn)).unwrap();
+    assert_eq!((gate.state().src.mss, gate.state().src.wscale), (0, 0));
+}
+
+#[test]
+fn the_first_flight_fills_the_window() {
+    for scales in [
+        [None, None],
+        [Some(7), Some(7)],
+        [Some(7), None],
+        [None, Some(7)],
+        [Some(0), Some(14)],
+    ] {
+        let gate = stateful();
+        open(&gate, scales);
+        let data = |seq: u32, len: usize| there().tcp(&segment(1025, 80, ACK, seq, 9001).with_data(len));
+        assert!(gate.send(&data(1001, 40_000)).is_ok(), "{scales:?}");
+        assert!(gate.send(&data(41_001, 25_535)).is_ok(), "{scales:?}");
+        assert_eq!(
+            gate.send(&data(66_536, 1)),
+            dropped(Reason::StateMismatch),
+            "{scales:?}"
+        );
+    }
+}
+
+#[test]
+fn what_does_not_belong_is_dropped_and_changes_nothing() {
+    let gate = stateful();
+    open(&gate, [Some(7), Some(7)]);
+    let before = gate.state();
+    for stranger in [
+        segment(80, 1025, RST, 9500, 0),
+        segment(80, 1025, RST | ACK, 5, 1001),
+        segment(80, 1025, SYN, 9001, 0),
+        segment(80, 1025, ACK, 1 << 31, 1001).with_data(10),
+        segment(80, 1025, ACK, 9001, 1 << 30),
+    ] {
+        assert_eq!(
+            gate.receive(&there().back().tcp(&stranger)),
+            dropped(Reason::StateMismatch),
+            "{stranger:?}"
+        );
+    }
+    let syn = there().tcp(&segment(1025, 80, SYN, 1 << 30, 0));
+    assert_eq!(gate.send(&syn), dropped(Reason::StateMismatch));
+    assert_eq!(gate.state(), before);
+    assert_eq!(gate.answers().len(), 0);
+}
+
+#[test]
+fn a_state_is_made_by_a_syn_alone_where_the_rule_says_so() {
+    let gate = stateful();
+    for flags in [ACK, SYN | ACK, RST, FIN | ACK, 0] {
+        assert_eq!(gate.send(&there().tcp(&segment(1025, 80, flags, 1, 1))), BLOCKED);
+    }
+    assert_eq!(gate.states(), 0);
+    // By anything, where it does not.
+    let gate = Gate::new(&[pass().keep_state()]);
+    gate.send(&there().tcp(&segment(1025, 80, ACK, 5000, 9000).with_data(100)))
+        .unwrap();
+    gate.receive(&there().back().tcp(&segment(80, 1025, ACK, 9000, 5100).with_data(100)))
+        .unwrap();
+    gate.send(&there().tcp(&segment(1025, 80, ACK, 5100, 9100))).unwrap();
+    assert_eq!((gate.states(), gate.state().timeout), (1, PFTM_TCP_ESTABLISHED));
+}
+
+#[test]
+fn an_old_connection_is_reset_for_a_new_one() {
+    for (inside, outside) in [("10.0.0.1", "198.51.100.7"), ("fd00::1", "2001:db8:7::7")] {
+        let gate = stateful();
+        let there = ip(inside, outside);
+        gate.send(&there.tcp(&segment(1025, 80, SYN, 1000, 0))).unwrap();
+        // The server takes the old one to be alive.
+        let challenge = there.back().tcp(&segment(80, 1025, ACK, 77_777, 999_999));
+        assert_eq!(gate.receive(&challenge), dropped(Reason::StateMismatch));
+        let answers = gate.answers();
+        assert_eq!(answers.len(), 1);
+        assert_eq!(sound(&answers[0]), ends(&there.tcp(&segment(1025, 80, 0, 0, 0))));
+        let (_, at) = transport(&answers[0]).unwrap();
+        let expected = there.tcp(&segment(1025, 80, RST, 999_999, 0).with_window(0));
+        assert_eq!(answers[0][at..], expected[at..]);
+        // No answer to a forgery, and none to a reset.
+        let mut damaged = challenge.clone();
+        damaged[at + 8] ^= 1;
+        assert_eq!(gate.receive(&damaged), dropped(Reason::StateMismatch));
+        let reset = there.back().tcp(&segment(80, 1025, RST | ACK, 77_777, 999_999));
+        assert_eq!(gate.receive(&reset), dropped(Reason::StateMismatch));
+        assert_eq!(gate.answers().len(), 0);
+        // The SYN comes again, and all is well.
+        gate.send(&there.tcp(&segment(1025, 80, SYN, 1000, 0))).unwrap();
+        gate.receive(&there.back().tcp(&segment(80, 1025, SYN | ACK, 9000, 1001)))
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_port_that_is_refused_says_so() {
+    let gate = stateful();
+    gate.send(&there().tcp(&segment(1025, 80, SYN, 1000, 0))).unwrap();
+    let blind = there().back().tcp(&segment(80, 1025, RST, 0, 0));
+    assert_eq!(gate.receive(&blind), dropped(Reason::StateMismatch));
+    let refusal = there().back().tcp(&segment(80, 1025, RST | ACK, 0, 1001));
+    assert_eq!(gate.receive(&refusal), Ok(refusal));
+    assert_eq!(gate.state().timeout, PFTM_TCP_CLOSED);
+}
+
+#[test]
+fn a_closed_connection_makes_way() {
+    let gate = stateful();
+    open(&gate, [None, None]);
+    gate.receive(&there().back().tcp(&segment(80, 1025, RST, 9001, 0)))
+        .unwrap();
+    let id = gate.state().id;
+    gate.send(&there().tcp(&segment(1025, 80, SYN, 500_000, 0))).unwrap();
+    assert_ne!(gate.state().id, id);
+    assert_eq!((gate.state().timeout, gate.rule(1).states), (PFTM_TCP_FIRST_PACKET, 1));
+    // By the rules of now: where they let nobody in, nobody comes.
+    gate.receive(&there().back().tcp(&segment(80, 1025, RST | ACK, 0, 500_001)))
+        .unwrap();
+    gate.load_filter(&[block()]);
+    assert_eq!(gate.send(&there().tcp(&segment(1025, 80, SYN, 600_000, 0))), BLOCKED);
+    assert_eq!(gate.states(), 0);
+}
