@@ -94,8 +94,9 @@ ioctls! {
     DIOCSETTIMEOUT = iowr::<IocTm>(29);
     /// A timeout.
     DIOCGETTIMEOUT = iowr::<IocTm>(30);
-    /// Adds a state. EEXIST: a key or the identifier is there; EINVAL: it makes no sense; ENOMEM: no memory; ENOSPC:
-    /// the limit of states is reached (of the four NetBSD's own knows ENOMEM alone).
+    /// Adds a state. EEXIST: one of its keys is there; EINVAL: it makes no sense; EOPNOTSUPP: it needs what pf does not do; ENOMEM:
+    /// no memory; ENOSPC: the limit of states is reached (of these NetBSD's own knows EINVAL and ENOMEM alone). The identifier is
+    /// taken as it is, 0 for a new one.
     DIOCADDSTATE = iowr::<IocState>(37);
     /// Clears the counters of rules.
     DIOCCLRRULECTRS = io(38);
@@ -129,8 +130,9 @@ ioctls! {
     DIOCGETADDR = iowr::<IocPoolAddr>(54);
     /// Changes a rule's pool.
     DIOCCHANGEADDR = iowr::<IocPoolAddr>(55);
-    /// Adds states in their order up to the first that must be refused, and succeeds: `len` becomes the bytes of those added.
-    /// [`DIOCADDSTATE`] tells what is wrong with the next. (NetBSD's own leaves `len` as it is, and fails as a whole.)
+    /// Adds states in their order up to the first that must be refused, or cannot be read, and succeeds: `len` becomes the bytes of
+    /// those added. [`DIOCADDSTATE`] tells what is wrong with the next. EINVAL for a length that is not one of whole records,
+    /// EFAULT where not even the first can be read. (NetBSD's own leaves `len` as it is, and fails as a whole.)
     DIOCADDSTATES = iowr::<IocStates>(56);
     /// How many anchors an anchor has.
     DIOCGETRULESETS = iowr::<IocRuleset>(58);
