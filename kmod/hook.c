@@ -29,7 +29,7 @@ static int
 pf_hook(void *arg __unused, struct mbuf **mp, struct ifnet *ifp, int direction)
 {
 
-	return pfr_hook(mp, ifp->if_index, direction);
+	return pfr_hook(mp, ifp->if_index, direction, (ifp->if_flags & IFF_LOOPBACK) != 0);
 }
 
 static pfil_head_t *

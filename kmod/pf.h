@@ -45,7 +45,7 @@ bool	pfk_mbuf_is_readonly(const struct mbuf *);
 int	pfr_load(void);
 void	pfr_unload(void);
 bool	pfr_is_running(void);
-int	pfr_hook(struct mbuf **, uint16_t, int);
+int	pfr_hook(struct mbuf **, uint16_t, int, bool);
 int	pfr_ioctl(u_long, void *, size_t, bool, uid_t, pid_t);
 void	pfr_purge(void);
 int	pfr_attach_interface(uint16_t, const char *);

@@ -81,17 +81,28 @@ extern "C" fn pfr_is_running() -> bool {
 /// # Safety
 /// `*packet` is a packet as pfil(9) gives it to its hooks, `direction` is PFIL_IN or PFIL_OUT.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pfr_hook(packet: *mut *mut exports::mbuf, ifindex: u16, direction: c_int) -> c_int {
+unsafe extern "C" fn pfr_hook(
+    packet: *mut *mut exports::mbuf,
+    ifindex: u16,
+    direction: c_int,
+    is_loopback: bool,
+) -> c_int {
     // SAFETY: the caller's word.
     let Some(raw) = NonNull::new(unsafe { *packet }) else {
         return 0;
     };
     // SAFETY: the caller's word: a chain with a packet header, which is ours while the hook runs.
-    let mbuf = unsafe { Mbuf::from_raw(raw) };
+    let mut mbuf = unsafe { Mbuf::from_raw(raw) };
     let direction = match direction {
         exports::PFIL_IN => Direction::In,
         _ => Direction::Out,
     };
+    // What comes in from there would have no checksum otherwise, and could not be sent on or answered.
+    if is_loopback && direction == Direction::Out && mbuf.settle_checksums(direction).is_err() {
+        // SAFETY: the caller's word; dropping `mbuf` frees the packet.
+        unsafe { *packet = ptr::null_mut() };
+        return Errno::Enomem as c_int;
+    }
     let level = SoftNet::raise();
     let (raw, error) = match module().pf.hook(&level, direction, ifindex, mbuf) {
         Verdict::Pass(mut mbuf) => {
@@ -199,7 +210,8 @@ const _: () = {
     let _: [unsafe extern "C" fn() -> c_int; 2] = [pfr_load, exports::pfr_load];
     let _: [unsafe extern "C" fn(); 2] = [pfr_unload, exports::pfr_unload];
     let _: [unsafe extern "C" fn() -> bool; 2] = [pfr_is_running, exports::pfr_is_running];
-    let _: [unsafe extern "C" fn(*mut *mut exports::mbuf, u16, c_int) -> c_int; 2] = [pfr_hook, exports::pfr_hook];
+    let _: [unsafe extern "C" fn(*mut *mut exports::mbuf, u16, c_int, bool) -> c_int; 2] =
+        [pfr_hook, exports::pfr_hook];
     let _: [unsafe extern "C" fn(c_ulong, *mut c_void, usize, bool, u32, i32) -> c_int; 2] =
         [pfr_ioctl, exports::pfr_ioctl];
     let _: [unsafe extern "C" fn(); 2] = [pfr_purge, exports::pfr_purge];
