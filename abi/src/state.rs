@@ -105,6 +105,18 @@ c_struct! {
     }
 }
 
+impl SyncState {
+    /// The number in [`SyncState::id`], whose bytes are in network byte order.
+    pub fn number(&self) -> u64 {
+        u64::from_be(zerocopy::transmute!(self.id))
+    }
+
+    /// [`SyncState::id`] of a number.
+    pub fn id_of(number: u64) -> [u32; 2] {
+        zerocopy::transmute!(number.to_be())
+    }
+}
+
 impl SyncHost {
     /// An address and a port in host byte order.
     pub fn new(addr: Addr, port: u16) -> Self {

@@ -50,7 +50,7 @@ fn push_state(out: &mut String, state: &SyncState) {
     let _ = write!(
         out,
         "state id={:016x} creatorid={:08x} if={} af={} proto={} direction={}",
-        join_counter(state.id),
+        state.number(),
         u32::from_be(state.creatorid),
         escape(state.ifname.as_array()),
         state.af,
@@ -281,7 +281,7 @@ fn peer(line: &Line<'_>, name: &str) -> Result<SyncPeer, FormatError> {
 
 fn state(line: &Line<'_>) -> Result<SyncState, FormatError> {
     Ok(SyncState {
-        id: split_counter(line.hex("id")?),
+        id: SyncState::id_of(line.hex("id")?),
         creatorid: u32::try_from(line.hex("creatorid")?)
             .map_err(|_| line.wrong("creatorid"))?
             .to_be(),

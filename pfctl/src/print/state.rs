@@ -59,7 +59,7 @@ pub fn state_text(state: &SyncState, resolver: &dyn Resolver, verbosity: u8) -> 
         let _ = writeln!(
             out,
             "   id: {:016x} creatorid: {:08x}{no_sync}",
-            join_counter(state.id),
+            state.number(),
             u32::from_be(state.creatorid),
         );
     }

@@ -329,7 +329,7 @@ pub(crate) fn state(number: u32) -> SyncState {
         ..SyncPeer::default()
     };
     SyncState {
-        id: split_counter(0x0123_4567_89ab_0000 + u64::from(number)),
+        id: SyncState::id_of(0x0123_4567_89ab_0000 + u64::from(number)),
         ifname: IfName::new("em0").unwrap(),
         lan: host(0x0a00_0002 + number, 1024),
         gwy: host(0xc000_0201, 50_001),
