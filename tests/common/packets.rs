@@ -260,7 +260,7 @@ pub(crate) fn transport(packet: &[u8]) -> Option<(u8, usize)> {
             51 => 8 + len * 4,
             _ => 8 + len * 8,
         };
-        (proto, at) = (packet[at], at + step);
+        (proto, at) = (*packet.get(at)?, at + step);
     }
     Some((proto, at))
 }
@@ -313,23 +313,30 @@ pub(crate) fn wrong_checksums(packet: &[u8]) -> Vec<&'static str> {
     let (src, dst) = addresses(packet);
     // A quotation may end early.
     let is_whole = packet.len() >= total;
-    let payload = &packet[at.min(packet.len())..total.min(packet.len())];
+    let end = total.min(packet.len());
+    let payload = &packet[at.min(end)..end];
     let pseudo = pseudo_header(src, dst, proto, payload.len());
     let is_wrong = |pseudo: &[u8]| is_whole && checksum(&[pseudo, payload]) != 0;
     match proto {
         TCP if is_wrong(&pseudo) => wrong.push("TCP"),
-        UDP if word(payload, 6) != 0 && is_wrong(&pseudo) => wrong.push("UDP"),
+        UDP if payload.len() >= 8 && word(payload, 6) != 0 && is_wrong(&pseudo) => wrong.push("UDP"),
         ICMP if is_wrong(&[]) => wrong.push("ICMP"),
         ICMP6 if is_wrong(&pseudo) => wrong.push("ICMPv6"),
         _ => (),
     }
     let is_error = match proto {
-        ICMP => payload.len() >= 28 && matches!(payload[0], 3..=5 | 11 | 12),
-        ICMP6 => payload.len() >= 48 && matches!(payload[0], 1..=4),
+        ICMP => matches!(payload, [3..=5 | 11 | 12, ..]),
+        ICMP6 => matches!(payload, [1..=4, ..]),
         _ => false,
     };
-    if is_error {
-        wrong.extend(wrong_checksums(&payload[8..]).into_iter().map(|of| match of {
+    let quoted = payload.get(8..).unwrap_or_default();
+    let has_header = match quoted {
+        [first @ 0x45..=0x4f, ..] => quoted.len() >= usize::from(first & 15) * 4,
+        [0x60..=0x6f, ..] => quoted.len() >= 40,
+        _ => false,
+    };
+    if is_error && has_header {
+        wrong.extend(wrong_checksums(quoted).into_iter().map(|of| match of {
             "IP" => "quoted IP",
             "TCP" => "quoted TCP",
             "UDP" => "quoted UDP",

@@ -110,6 +110,12 @@ impl Gate {
         whole
     }
 
+    /// Across any interface, by its index, in either direction.
+    pub(crate) fn cross(&self, ifindex: u16, out: bool, packet: &[u8]) -> Fate {
+        let direction = if out { Direction::Out } else { Direction::In };
+        self.judge(ifindex, direction, packet)
+    }
+
     /// Out to the outside.
     pub(crate) fn send(&self, packet: &[u8]) -> Fate {
         self.judge(1, Direction::Out, packet)

@@ -2,11 +2,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod fuzz;
 mod gate;
 mod headers;
 mod icmp;
 mod lock;
+mod memory;
 mod nat;
 mod purge;
 mod rules;
 mod tcp;
+mod translation;
