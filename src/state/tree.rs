@@ -37,11 +37,17 @@ pub(super) const STATES: usize = 3;
 /// Lookups without a lock before one with it.
 const ATTEMPTS: usize = 4;
 
+/// How often all partitions have been doubled, to make `count` of them, which is never 0.
+#[inline]
+fn doublings(count: usize) -> u32 {
+    (count | 1).ilog2()
+}
+
 /// Which of `count` partitions holds `place`: as many bits from its top, read backwards, as the count has, and one
 /// fewer where that partition has not been split off yet.
 #[inline]
 fn index(place: u64, count: usize) -> usize {
-    let level = count.ilog2();
+    let level = doublings(count);
     let bits = place.reverse_bits() as usize;
     let split = bits & ((2 << level) - 1);
     if split < count {
@@ -53,7 +59,7 @@ fn index(place: u64, count: usize) -> usize {
 
 /// The first place behind those of the partition that holds `place`, among `count` of them.
 fn end_of_range(place: u64, count: usize) -> Option<u64> {
-    let level = count.ilog2();
+    let level = doublings(count);
     let half = place.reverse_bits() as usize & ((1 << level) - 1);
     let bits = if half + (1 << level) < count { level + 1 } else { level };
     (place >> (64 - bits))
@@ -216,7 +222,7 @@ impl PartitionedTree {
 
     /// Makes partition `count` out of half of another one. Its chunk exists.
     fn split(&self, count: usize, level: &SoftNet) {
-        let old = self.partition(count - (1 << count.ilog2())).lock(level);
+        let old = self.partition(count - (1 << doublings(count))).lock(level);
         let new = self.partition(count).lock(level);
         let goes = |place| index(place, count + 1) == count;
         old.split(self.tree, &new, goes, || self.count.store(count + 1, Ordering::Release));
