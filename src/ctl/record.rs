@@ -12,8 +12,7 @@
 
 use pf_abi::{
     CName, NO_RULE, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSS_TIMESTAMP, PFUDPS_NSTATES, SyncHost,
-    SyncPeer, SyncState, TCP_NSTATES, TCPS_ESTABLISHED, TCPS_SYN_SENT, TCPS_TIME_WAIT, TcpState, Timeout, join_counter,
-    split_counter,
+    SyncPeer, SyncState, TCP_NSTATES, TCPS_SYN_SENT, TCPS_TIME_WAIT, TcpState, Timeout, join_counter, split_counter,
 };
 use zerocopy::transmute;
 
@@ -156,8 +155,8 @@ impl<'a> Candidate<'a> {
             return Err(Errno::Einval);
         }
         let (mut src, mut dst) = (peer(&record.src, proto)?, peer(&record.dst, proto)?);
-        // Both ends may have moved on since the record was made.
-        let stale = proto == Proto::TCP && src.state.min(dst.state) >= TCPS_ESTABLISHED;
+        // Both ends may have moved on since the record was made, even where it knows of a SYN alone.
+        let stale = proto == Proto::TCP;
         (src.stale, dst.stale) = (stale, stale);
         Ok(Candidate {
             record,

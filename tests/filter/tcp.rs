@@ -176,3 +176,73 @@ fn a_closed_connection_makes_way() {
     assert_eq!(gate.send(&there().tcp(&segment(1025, 80, SYN, 600_000, 0))), BLOCKED);
     assert_eq!(gate.states(), 0);
 }
+
+/// What was dumped of one filter, restored into another.
+fn restored(from: &Gate) -> Gate {
+    let records = from.machine().dump();
+    let gate = stateful();
+    gate.each(|machine| assert_eq!(machine.add_states(&records), Ok(records.len())));
+    gate
+}
+
+#[test]
+fn a_connection_goes_on_behind_a_filter_that_restored_it() {
+    type Seen = fn(&Gate);
+    let seen: [Seen; 4] = [
+        // The SYN alone, the handshake in part, all of it, and some data.
+        |gate| {
+            gate.send(&there().tcp(&segment(1025, 80, SYN, 1000, 0).with_scale(7)))
+                .unwrap();
+        },
+        |gate| {
+            gate.send(&there().tcp(&segment(1025, 80, SYN, 1000, 0).with_scale(7)))
+                .unwrap();
+            let answer = segment(80, 1025, SYN | ACK, 9000, 1001).with_scale(7);
+            gate.receive(&there().back().tcp(&answer)).unwrap();
+        },
+        |gate| open(gate, [Some(7), Some(7)]),
+        |gate| {
+            open(gate, [Some(7), Some(7)]);
+            gate.send(&there().tcp(&segment(1025, 80, ACK, 1001, 9001).with_data(500)))
+                .unwrap();
+        },
+    ];
+    for seen in seen {
+        let before = stateful();
+        seen(&before);
+        // Both have gone on for megabytes, and either may be the first to be seen.
+        let from_server = |seq: u32, ack: u32| there().back().tcp(&segment(80, 1025, ACK, seq, ack).with_data(1000));
+        let from_client = |seq: u32, ack: u32| there().tcp(&segment(1025, 80, ACK, seq, ack).with_data(1000));
+        for server_first in [true, false] {
+            let gate = restored(&before);
+            let (client, server) = (500_000_000, 700_000_000);
+            assert_eq!(
+                gate.receive(&there().back().tcp(&segment(80, 1025, RST, server, 0))),
+                dropped(Reason::StateMismatch)
+            );
+            assert_eq!(
+                gate.send(&there().tcp(&segment(1025, 80, SYN, client, 0))),
+                dropped(Reason::StateMismatch)
+            );
+            if server_first {
+                gate.receive(&from_server(server, client)).unwrap();
+                gate.send(&from_client(client, server + 1000)).unwrap();
+            } else {
+                gate.send(&from_client(client, server)).unwrap();
+                gate.receive(&from_server(server, client + 1000)).unwrap();
+            }
+            for n in 1..10 {
+                gate.receive(&from_server(server + n * 1000, client + n * 1000))
+                    .unwrap();
+                gate.send(&from_client(client + n * 1000, server + (n + 1) * 1000))
+                    .unwrap();
+            }
+            assert_eq!(gate.state().timeout, PFTM_TCP_ESTABLISHED);
+            assert_eq!(gate.answers().len(), 0, "nobody was reset");
+            gate.receive(&there().back().tcp(&segment(80, 1025, RST, server + 12_000, 0)))
+                .unwrap_err();
+            gate.receive(&there().back().tcp(&segment(80, 1025, RST, server + 10_000, 0)))
+                .unwrap();
+        }
+    }
+}
