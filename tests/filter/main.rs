@@ -12,4 +12,5 @@ mod nat;
 mod purge;
 mod rules;
 mod tcp;
+mod threads;
 mod translation;
