@@ -70,13 +70,11 @@ pub(crate) fn judge(pf: &Pf, level: &SoftNet, direction: Direction, ifindex: u16
         section: &section,
         interface: number,
     };
-    let mut packet = match Packet::parse(mbuf, direction) {
-        Ok(packet) => packet,
-        Err(reason) => {
-            pf.stats.count(reason);
-            return Verdict::Drop;
-        }
-    };
+    let mut packet = Packet::new(mbuf, direction);
+    if let Err(reason) = packet.parse() {
+        pf.stats.count(reason);
+        return Verdict::Drop;
+    }
     let (af, len) = (packet.af, packet.len.into());
     let judged = filter.judge(&mut packet);
     if let Some(interface) = interface {

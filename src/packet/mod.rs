@@ -1,7 +1,7 @@
 //! One packet on its way: the mbuf, what was parsed of it, and the rewrites to apply once at the end.
 //!
 //! # Overview
-//! [`Packet::parse`] reads each header once, into a descriptor of plain values; the mbuf is not touched. What is to change is
+//! [`Packet::parse`] reads each header once, where it lies, into a descriptor of plain values; the mbuf is not touched. What is to change is
 //! written by [`rewrite`], in one pass, when the verdict is known. [`answer`] makes the packets that pf sends in reply,
 //! [`quote`] reads what an ICMP error quotes.
 //!
@@ -15,6 +15,7 @@ mod quote;
 mod rewrite;
 
 use pf_abi::Reason;
+use zerocopy::FromZeros;
 
 pub use answer::answer;
 pub use quote::Quote;
@@ -28,6 +29,11 @@ use crate::wire::icmp::Class;
 use crate::wire::{Addr, Af, Bytes, Error, Fragment, Proto, icmp, icmp6, ipv4, ipv6, tcp, udp};
 
 impl Bytes for Mbuf {
+    #[inline]
+    fn piece(&self, offset: usize) -> &[u8] {
+        self.head().get(offset..).unwrap_or_default()
+    }
+
     #[inline]
     fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
         Mbuf::copy(self, offset, to)
@@ -94,82 +100,90 @@ pub(crate) fn reason(error: Error) -> Reason {
 }
 
 impl Packet {
-    /// Reads the headers of a packet, or says why it is to be dropped.
+    /// A packet of which nothing has been read yet. It is read in place: values that are put together here and moved from call to
+    /// call would cost more than reading them.
     #[inline]
-    pub fn parse(mbuf: Mbuf, direction: Direction) -> Result<Self, Reason> {
+    pub fn new(mbuf: Mbuf, direction: Direction) -> Self {
+        Packet {
+            mbuf,
+            direction,
+            af: Af::Inet,
+            proto: Proto::default(),
+            src: Addr::ZERO,
+            dst: Addr::ZERO,
+            len: 0,
+            offset: 0,
+            has_options: false,
+            transport: Transport::Other,
+        }
+    }
+
+    /// Reads the headers, or says why the packet is to be dropped.
+    #[inline]
+    pub fn parse(&mut self) -> Result<(), Reason> {
         // The first segment may be empty.
-        let first = match mbuf.head().first() {
+        let first = match self.mbuf.head().first() {
             Some(byte) => *byte,
-            None => mbuf.take(0).map_err(reason)?,
+            None => self.mbuf.take(0).map_err(reason)?,
         };
         match first >> 4 {
-            4 => Self::parse_v4(mbuf, direction),
-            6 => Self::parse_v6(mbuf, direction),
+            4 => self.parse_v4(),
+            6 => self.parse_v6(),
             _ => Err(Reason::Short),
         }
     }
 
     #[inline]
-    fn parse_v4(mbuf: Mbuf, direction: Direction) -> Result<Self, Reason> {
-        let header: ipv4::Header = mbuf.take(0).map_err(reason)?;
-        let extent = header.extent(mbuf.len()).map_err(reason)?;
-        let mut has_options = false;
+    fn parse_v4(&mut self) -> Result<(), Reason> {
+        let mut room = ipv4::Header::new_zeroed();
+        let header = self.mbuf.view(0, &mut room).map_err(reason)?;
+        let extent = header.extent(self.mbuf.len()).map_err(reason)?;
         if extent.header > ipv4::HEADER_LEN {
             let mut options = [0; ipv4::MAX_HEADER_LEN - ipv4::HEADER_LEN];
             let options = options
                 .get_mut(..extent.header - ipv4::HEADER_LEN)
                 .ok_or(Reason::IpOption)?;
-            if !Mbuf::copy(&mbuf, ipv4::HEADER_LEN, options) {
+            if !Mbuf::copy(&self.mbuf, ipv4::HEADER_LEN, options) {
                 return Err(Reason::Short);
             }
             ipv4::check_options(options).map_err(reason)?;
-            has_options = true;
+            self.has_options = true;
         }
-        let transport = match header.fragment() {
-            Some(fragment) => judge_fragment(fragment, header.proto, extent.total - extent.header)?,
-            None => Transport::parse(&mbuf, Af::Inet, header.proto, extent.header, extent.total).map_err(reason)?,
-        };
-        Ok(Packet {
-            mbuf,
-            direction,
-            af: Af::Inet,
-            proto: header.proto,
-            src: header.src(),
-            dst: header.dst(),
-            len: extent.total as u16,
-            offset: extent.header as u16,
-            has_options,
-            transport,
-        })
+        self.af = Af::Inet;
+        self.proto = header.proto;
+        self.src = header.src();
+        self.dst = header.dst();
+        self.len = extent.total as u16;
+        self.offset = extent.header as u16;
+        match header.fragment() {
+            Some(fragment) => self.judge_fragment(fragment, extent.total - extent.header),
+            None => self.parse_transport(extent.header, extent.total).map_err(reason),
+        }
     }
 
     #[inline]
-    fn parse_v6(mbuf: Mbuf, direction: Direction) -> Result<Self, Reason> {
-        let header: ipv6::Header = mbuf.take(0).map_err(reason)?;
-        let extent = header.extent(mbuf.len()).map_err(reason)?;
-        let upper = ipv6::walk(&mbuf, header.next_header, extent.header, extent.total).map_err(reason)?;
+    fn parse_v6(&mut self) -> Result<(), Reason> {
+        let mut room = ipv6::Header::new_zeroed();
+        let header = self.mbuf.view(0, &mut room).map_err(reason)?;
+        let extent = header.extent(self.mbuf.len()).map_err(reason)?;
+        let upper = ipv6::walk(&self.mbuf, header.next_header, extent.header, extent.total).map_err(reason)?;
         if upper.met.contains(ipv6::Met::ROUTING_TYPE_0) {
             return Err(Reason::IpOption);
         }
-        let transport = match upper.fragment {
+        self.af = Af::Inet6;
+        self.proto = upper.proto;
+        self.src = header.src();
+        self.dst = header.dst();
+        self.len = u16::try_from(extent.total).map_err(|_| Reason::Short)?;
+        self.offset = upper.offset as u16;
+        self.has_options = upper.met.contains(ipv6::Met::ROUTING);
+        match upper.fragment {
             // A fragment that is the whole (RFC 6946) is as good as none.
             Some(fragment) if !fragment.is_whole() => {
-                judge_fragment(fragment, upper.proto, extent.total.saturating_sub(upper.offset))?
+                self.judge_fragment(fragment, extent.total.saturating_sub(upper.offset))
             }
-            _ => Transport::parse(&mbuf, Af::Inet6, upper.proto, upper.offset, extent.total).map_err(reason)?,
-        };
-        Ok(Packet {
-            mbuf,
-            direction,
-            af: Af::Inet6,
-            proto: upper.proto,
-            src: header.src(),
-            dst: header.dst(),
-            len: u16::try_from(extent.total).map_err(|_| Reason::Short)?,
-            offset: upper.offset as u16,
-            has_options: upper.met.contains(ipv6::Met::ROUTING),
-            transport,
-        })
+            _ => self.parse_transport(upper.offset, extent.total).map_err(reason),
+        }
     }
 
     /// Gives the packet up.
@@ -278,84 +292,76 @@ impl Packet {
         }
         Some(segment)
     }
-}
 
-/// Whether a fragment of `len` bytes can be judged by its addresses and its protocol: one that could overwrite the first
-/// bytes of a transport header that another fragment shows (RFC 1858, RFC 3128) cannot, nor can an impossible one.
-fn judge_fragment(fragment: Fragment, proto: Proto, len: usize) -> Result<Transport, Reason> {
-    fragment.end(len).map_err(reason)?;
-    let least = match proto {
-        Proto::TCP => tcp::HEADER_LEN,
-        Proto::UDP => udp::HEADER_LEN,
-        Proto::ICMP | Proto::ICMPV6 => icmp::HEADER_LEN,
-        _ => 0,
-    };
-    let shows = if fragment.is_first() {
-        len
-    } else {
-        usize::from(fragment.offset)
-    };
-    if shows < least {
-        Err(Reason::Fragment)
-    } else {
-        Ok(Transport::Fragment)
+    /// Whether a fragment of `len` bytes can be judged by its addresses and its protocol: one that could overwrite the first
+    /// bytes of a transport header that another fragment shows (RFC 1858, RFC 3128) cannot, nor can an impossible one.
+    fn judge_fragment(&mut self, fragment: Fragment, len: usize) -> Result<(), Reason> {
+        fragment.end(len).map_err(reason)?;
+        let least = match self.proto {
+            Proto::TCP => tcp::HEADER_LEN,
+            Proto::UDP => udp::HEADER_LEN,
+            Proto::ICMP | Proto::ICMPV6 => icmp::HEADER_LEN,
+            _ => 0,
+        };
+        let shows = if fragment.is_first() {
+            len
+        } else {
+            usize::from(fragment.offset)
+        };
+        if shows < least {
+            return Err(Reason::Fragment);
+        }
+        self.transport = Transport::Fragment;
+        Ok(())
     }
-}
 
-impl Transport {
     /// Reads the header that begins at `offset` of a packet that ends at `end`. Each family has an ICMP of its own, and the
     /// other one's is [`Error::Version`].
     #[inline]
-    fn parse(mbuf: &Mbuf, af: Af, proto: Proto, offset: usize, end: usize) -> Result<Self, Error> {
+    fn parse_transport(&mut self, offset: usize, end: usize) -> Result<(), Error> {
         let available = end.saturating_sub(offset);
-        let take_icmp = || {
-            if available < icmp::HEADER_LEN {
-                Err(Error::Short)
-            } else {
-                mbuf.take::<icmp::Header>(offset)
-            }
+        let needed = match self.proto {
+            Proto::TCP => tcp::HEADER_LEN,
+            Proto::UDP => udp::HEADER_LEN,
+            Proto::ICMP | Proto::ICMPV6 => icmp::HEADER_LEN,
+            _ => 0,
         };
-        Ok(match proto {
-            Proto::ICMP if af == Af::Inet6 => return Err(Error::Version),
-            Proto::ICMPV6 if af == Af::Inet => return Err(Error::Version),
-            Proto::TCP => {
-                if available < tcp::HEADER_LEN {
-                    return Err(Error::Short);
-                }
-                let header: tcp::Header = mbuf.take(offset)?;
+        if available < needed {
+            return Err(Error::Short);
+        }
+        match (self.proto, self.af) {
+            (Proto::TCP, _) => {
+                let mut room = tcp::Header::new_zeroed();
+                let header = self.mbuf.view(offset, &mut room)?;
                 let header_len = header.header_len(available)?;
-                Transport::Tcp {
-                    header,
+                self.transport = Transport::Tcp {
+                    header: *header,
                     header_len: header_len as u8,
                     data_len: (available - header_len) as u16,
-                }
+                };
             }
-            Proto::UDP => {
-                if available < udp::HEADER_LEN {
-                    return Err(Error::Short);
-                }
-                let header: udp::Header = mbuf.take(offset)?;
+            (Proto::UDP, _) => {
+                let mut room = udp::Header::new_zeroed();
+                let header = self.mbuf.view(offset, &mut room)?;
                 header.check_len(available)?;
                 if header.dst_port.get() == 0 {
                     return Err(Error::Short);
                 }
-                Transport::Udp(header)
+                self.transport = Transport::Udp(*header);
             }
-            Proto::ICMP => {
-                let header = take_icmp()?;
-                Transport::Icmp {
-                    header,
-                    class: icmp::class(header.kind),
-                }
+            (Proto::ICMP, Af::Inet) => {
+                let header: icmp::Header = self.mbuf.take(offset)?;
+                let class = icmp::class(header.kind);
+                self.transport = Transport::Icmp { header, class };
             }
-            Proto::ICMPV6 => {
-                let header = take_icmp()?;
-                Transport::Icmp {
-                    header,
-                    class: icmp6::class(header.kind),
-                }
+            (Proto::ICMPV6, Af::Inet6) => {
+                let header: icmp::Header = self.mbuf.take(offset)?;
+                let class = icmp6::class(header.kind);
+                self.transport = Transport::Icmp { header, class };
             }
-            _ => Transport::Other,
-        })
+            (Proto::ICMP | Proto::ICMPV6, _) => return Err(Error::Version),
+            _ => self.transport = Transport::Other,
+        }
+        Ok(())
     }
 }

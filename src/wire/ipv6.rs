@@ -645,6 +645,10 @@ mod tests {
     }
 
     impl Bytes for Pieces<'_> {
+        fn piece(&self, _offset: usize) -> &[u8] {
+            &[]
+        }
+
         fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
             assert!(offset + to.len() <= self.end, "read beyond the end");
             let bytes = self.pieces.iter().flat_map(|piece| piece.iter());

@@ -76,6 +76,11 @@ pub trait Bytes {
     #[must_use]
     fn copy(&self, offset: usize, to: &mut [u8]) -> bool;
 
+    /// The bytes that begin `offset` bytes into the packet, up to the end of the piece that they lie in. None where they
+    /// would have to be looked for.
+    #[must_use]
+    fn piece(&self, offset: usize) -> &[u8];
+
     /// A copy of the header, or other plain value, that begins `offset` bytes into the packet.
     ///
     /// # Errors
@@ -90,9 +95,34 @@ pub trait Bytes {
             Err(Error::Short)
         }
     }
+
+    /// The header that begins `offset` bytes into the packet: where it lies if it lies in one piece, as it nearly always does,
+    /// and else a copy of it in `room`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Short`] if the packet ends before it does.
+    #[inline]
+    fn view<'a, T>(&'a self, offset: usize, room: &'a mut T) -> Result<&'a T, Error>
+    where
+        T: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned,
+    {
+        if let Ok((header, _)) = T::ref_from_prefix(self.piece(offset)) {
+            Ok(header)
+        } else if self.copy(offset, room.as_mut_bytes()) {
+            Ok(room)
+        } else {
+            Err(Error::Short)
+        }
+    }
 }
 
 impl Bytes for [u8] {
+    #[inline]
+    fn piece(&self, offset: usize) -> &[u8] {
+        self.get(offset..).unwrap_or_default()
+    }
+
     #[inline]
     fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
         let from = self.get(offset..).and_then(|rest| rest.get(..to.len()));
@@ -505,6 +535,38 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Bytes of which only the first few lie in one piece.
+    struct Cut<'a>(&'a [u8], usize);
+
+    impl Bytes for Cut<'_> {
+        fn piece(&self, offset: usize) -> &[u8] {
+            self.0[..self.1].piece(offset)
+        }
+
+        fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
+            self.0.copy(offset, to)
+        }
+    }
+
+    #[test]
+    fn a_header_is_the_same_wherever_it_is_cut() {
+        let bytes: [u8; 12] = core::array::from_fn(|at| at as u8);
+        for cut in 0..=12 {
+            for offset in 0..=13 {
+                let mut room = [0xff; 4];
+                let packet = Cut(&bytes, cut);
+                let seen = packet.view(offset, &mut room).copied();
+                let expected = bytes.get(offset..offset + 4).and_then(|it| it.try_into().ok());
+                assert_eq!(seen, expected.ok_or(Error::Short));
+                assert_eq!(
+                    room == [0xff; 4],
+                    offset + 4 <= cut || offset > 8,
+                    "copied only where it is cut"
+                );
+            }
+        }
+    }
 
     fn v4(text: &str) -> Addr {
         text.parse::<Ipv4Addr>().unwrap().into()

@@ -146,7 +146,10 @@ fn cases() -> impl Strategy<Value = (Recipe, [Ends; 3])> {
 
 fn parse(bytes: &[u8], cut: usize) -> Packet {
     let mbuf = Mbuf::split(bytes, cut % (bytes.len() + 1));
-    Packet::parse(mbuf, Direction::Out).unwrap_or_else(|reason| panic!("{reason:?}: {bytes:02x?}"))
+    let mut packet = Packet::new(mbuf, Direction::Out);
+    let parsed = packet.parse();
+    parsed.unwrap_or_else(|reason| panic!("{reason:?}: {bytes:02x?}"));
+    packet
 }
 
 /// A packet with new ends.
