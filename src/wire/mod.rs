@@ -37,9 +37,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmut
 pub enum Error {
     /// The packet ends before the header does, or before the length that a header states (PFRES_SHORT).
     Short,
-    /// The version of the IP header is not that of the family it came as (PFRES_NORM).
+    /// The version of the IP header, or the ICMP behind it, is not that of the family it came as (PFRES_SHORT).
     Version,
-    /// A length contradicts itself: smaller than the header that states it (PFRES_NORM).
+    /// A length contradicts itself: smaller than the header that states it (PFRES_SHORT).
     Length,
     /// The IPv4 options, or the options of an IPv6 extension header, are malformed: an option shorter than its own header or
     /// longer than what is left, or more options than any sender has a use for (PFRES_IPOPTIONS).

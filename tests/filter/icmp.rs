@@ -176,6 +176,38 @@ fn errors_without_translation_pass_as_they_are() {
 }
 
 #[test]
+fn errors_go_all_the_way_through_a_router() {
+    // Two states for a connection, one for each interface that it crosses, and nothing passes but by them.
+    for family in FAMILIES {
+        let gate = Gate::new(&[
+            block(),
+            pass().inward().on("em1").keep_state(),
+            pass().outward().on("em0").keep_state(),
+        ])
+        .nat(&[nat(family.gateway).on("em0").outward().from(family.inside)]);
+        let inside = ip(family.inside, family.outside);
+        for sent in kinds(&inside, 1025, 80) {
+            let out = gate.forward(&sent).unwrap();
+            let error = ip(family.router, family.gateway).error(&out);
+            let expected = ip(family.router, family.inside).error(&sent);
+            assert_eq!(gate.forward_back(&error), Ok(expected), "{}", ends(&error));
+        }
+        // An answer that nobody wants any more.
+        let out = gate.forward(&inside.udp(1026, 53, b"question")).unwrap();
+        let (_, at) = transport(&out).unwrap();
+        let given = u16::from_be_bytes([out[at], out[at + 1]]);
+        let answer = ip(family.outside, family.gateway).udp(53, given, b"answer");
+        let arrived = gate.forward_back(&answer).unwrap();
+        let error = ip(family.inside, family.outside).error(&arrived);
+        let expected = ip(family.gateway, family.outside).error(&answer);
+        assert_eq!(gate.forward(&error), Ok(expected));
+        // And none that nobody sent.
+        let stranger = ip(family.router, family.gateway).error(&inside.udp(1, 2, b"forged"));
+        assert_eq!(gate.forward_back(&stranger), BLOCKED);
+    }
+}
+
+#[test]
 fn every_kind_of_error_finds_its_connection() {
     let family = &FAMILIES[0];
     let sent = ip(family.inside, family.outside).udp(1025, 53, b"question");
