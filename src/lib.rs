@@ -158,7 +158,19 @@ impl Pf {
             return Ok(());
         };
         let _control = self.control.lock();
+        if self.has_interface(ifindex, &name) {
+            return Ok(());
+        }
         self.change_interfaces(|interfaces| interfaces.with_attached(ifindex, name))
+    }
+
+    /// Whether the table of interfaces has this one already: the system may tell of it more than once.
+    fn has_interface(&self, ifindex: u16, name: &IfName) -> bool {
+        let level = SoftNet::raise();
+        let section = self.passive.read(&level);
+        let interfaces = self.interfaces.read(&section);
+        let number = interfaces.number(ifindex);
+        number != iface::ALL && interfaces.find(name) == Some(number)
     }
 
     /// An interface has gone.

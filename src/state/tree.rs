@@ -87,7 +87,11 @@ impl PartitionedTree {
         for _ in 0..CHUNKS {
             directory.push(AtomicPtr::new(ptr::null_mut()))?;
         }
-        let chunks = Pool::new(c"pfpart", Layout::new::<[Partition; CHUNK]>())?;
+        let name = match tree {
+            Tree::LanExt => c"pflanext",
+            Tree::ExtGwy => c"pfextgwy",
+        };
+        let chunks = Pool::new(name, Layout::new::<[Partition; CHUNK]>())?;
         let new = PartitionedTree {
             tree,
             count: AtomicUsize::new(CHUNK),
