@@ -93,22 +93,21 @@ impl TreeKey {
     /// The key's place in the table: uniformly spread for whoever does not know the secret.
     #[inline]
     pub(super) fn hash(&self, secret: &HashKey, tree: Tree) -> u64 {
-        let tail = u64::from(self.near.port) << 48
-            | u64::from(self.far.port) << 32
+        // Seven bytes.
+        let tail = u64::from(self.near.port) << 40
+            | u64::from(self.far.port) << 24
             | u64::from(self.af as u8) << 16
             | u64::from(self.proto.0) << 8
             | tree as u64;
         let near = self.near.addr.words().map(u64::from);
         let far = self.far.addr.words().map(u64::from);
         match self.af {
-            Af::Inet => secret.hash([near[0] << 32 | far[0], tail]),
-            Af::Inet6 => secret.hash([
-                near[0] << 32 | near[1],
-                near[2] << 32 | near[3],
-                far[0] << 32 | far[1],
-                far[2] << 32 | far[3],
-                tail,
-            ]),
+            Af::Inet => secret.hash([near[0] << 32 | far[0]], tail),
+            Af::Inet6 => {
+                let words = [near, far].map(|[a, b, c, d]| [a << 32 | b, c << 32 | d]);
+                let [[a, b], [c, d]] = words;
+                secret.hash([a, b, c, d], tail)
+            }
         }
     }
 }
