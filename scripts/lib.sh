@@ -1,4 +1,4 @@
-# What the scripts share. Sourced by them, with the repository as the working directory.
+# What the scripts share. Sourced by them.
 
 # Installs the Debian packages named, if they are not all there; where we may not, says which are missing and fails.
 need_packages() {
