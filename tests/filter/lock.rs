@@ -104,6 +104,19 @@ fn what_is_to_be_translated_waits_too() {
 }
 
 #[test]
+fn ports_that_are_taken_are_of_no_interest() {
+    let gate = Gate::new(&[]).nat(&[nat("192.0.2.1").outward().from("10.0.0.0/8").ports(0, 0)]);
+    gate.send(&v4().udp(1025, 53, b"question")).unwrap();
+    gate.load_filter(&[block().return_any()]);
+    let other = ip("10.0.0.2", "198.51.100.7").udp(1025, 53, b"question");
+    assert_eq!(gate.send(&other), dropped(Reason::StateInsert));
+    // No state is looked at, and the packet is blocked as any other.
+    gate.set_lock(true);
+    assert_eq!(gate.send(&other), BLOCKED);
+    assert_eq!(gate.answers().len(), 1);
+}
+
+#[test]
 fn time_passes_without_effect() {
     let gate = Gate::new(&[pass().keep_state()]);
     gate.send(&v4().udp(1025, 53, b"question")).unwrap();

@@ -669,6 +669,47 @@ fn errors_are_about_what_was_sent() {
 }
 
 #[test]
+fn what_was_presumed_gives_way_to_what_is_seen() {
+    // An acknowledgment of what nobody has said yet, forged or not, and then the answer to the SYN.
+    let mut it = Conversation::begin(syn(CLIENT).window(8000).scale(2));
+    it.client(pure(CLIENT + 1, SERVER + (1 << 30)).window(2000));
+    it.server(syn(SERVER).ack(CLIENT + 1).window(4000).scale(2));
+    assert_eq!(it.0.dst.max_win, 1000);
+    assert_eq!(it.0.dst.seqlo, Seq(SERVER + 1));
+    assert_eq!(it.0.dst.seqhi, Seq(SERVER + 1 + 8000));
+}
+
+#[test]
+fn what_is_acknowledged_was_sent() {
+    // The client is seen first, and says how far the server has come: that is where the server may reset it from.
+    let mut it = Conversation::restored(65_535, Some(7));
+    it.client(pure(CLIENT + 1_000_000, SERVER + 5_000_000));
+    it.refuses_server(reset(SERVER + 1));
+    it.server(reset(SERVER + 5_000_000));
+    // Errors about what the client has sent since are its own.
+    let mut it = Conversation::restored(65_535, Some(7));
+    it.client(data(CLIENT + 20_000_000, 1460, SERVER + 1));
+    assert!(was_sent(&it.0.src, &it.0.dst, Seq(CLIENT + 20_000_000)));
+}
+
+#[test]
+fn a_handshake_that_was_dumped_says_little() {
+    let dumped = || {
+        let Body { mut src, mut dst, .. } = Conversation::begin(syn(CLIENT).scale(2)).0;
+        (src.stale, dst.stale) = (true, true);
+        Conversation::of(src, dst)
+    };
+    // The client repeats what is further behind than any window without a scale, before the server has been seen.
+    let mut it = dumped();
+    it.client(data(CLIENT + 1_000_000, 1460, SERVER + 1).window(500));
+    it.client(data(CLIENT + 1_000_000 - 200_000, 1460, SERVER + 1).window(500));
+    it.server(pure(SERVER + 1, CLIENT + 1_000_000 - 200_000).window(500));
+    // Who does not fit is refused, and not reset: it may not be the older one.
+    let mut it = dumped();
+    it.refuses_server(data(SERVER, 100, CLIENT.wrapping_sub(3 << 29)));
+}
+
+#[test]
 fn a_scale_beyond_all_scales_is_the_largest() {
     let mut it = Conversation::established(65_535, Some(14));
     it.0.src.wscale = PF_WSCALE_FLAG | 15;
