@@ -451,3 +451,22 @@ impl Partition {
         (total, deepest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_found_is_not_believed_while_a_partition_changes() {
+        let level = SoftNet::raise();
+        let partition = Partition::new();
+        let before = partition.version();
+        assert!(partition.is_still(before));
+        partition.lock(&level).change(|partition| {
+            assert!(!partition.is_still(before), "it has begun to change");
+            assert!(!partition.is_still(partition.version()), "it is changing");
+        });
+        assert!(!partition.is_still(before), "it has changed");
+        assert!(partition.is_still(partition.version()));
+    }
+}
