@@ -14,6 +14,8 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod burst;
+
 use core::sync::atomic::Ordering;
 
 use pf_abi::{PFOTHERS_MULTIPLE, PFOTHERS_SINGLE, Reason, Timeout};
@@ -23,7 +25,7 @@ use crate::mem::KArc;
 use crate::packet::{self, Packet, Rewrite, Transport, answer};
 use crate::rule::{Action, Answer, Config, Rule, Subject};
 use crate::state::tcp::{self, Fit};
-use crate::state::{Body, Host, InsertError, Origin, Peer, State, StateKey, Tree, TreeKey};
+use crate::state::{Body, Host, InsertError, Origin, Peer, Place, State, StateKey, Tree, TreeKey};
 use crate::wire::Proto;
 use crate::wire::icmp::Class;
 use crate::{Pf, Verdict, iface};
@@ -52,8 +54,16 @@ const RESET: Answer = Answer {
     icmp6: None,
 };
 
-/// Judges one packet.
-pub(crate) fn judge(pf: &Pf, level: &SoftNet, direction: Direction, ifindex: u16, mbuf: Mbuf) -> Verdict {
+/// Judges one packet. `place` is where its state stands in the tree of its direction, if that is known already.
+#[inline]
+pub(crate) fn judge(
+    pf: &Pf,
+    level: &SoftNet,
+    direction: Direction,
+    ifindex: u16,
+    mbuf: Mbuf,
+    place: Option<Place>,
+) -> Verdict {
     if !pf.is_running() || mbuf.is_from_pf() {
         return Verdict::Pass(mbuf);
     }
@@ -69,6 +79,7 @@ pub(crate) fn judge(pf: &Pf, level: &SoftNet, direction: Direction, ifindex: u16
         level,
         section: &section,
         interface: number,
+        place,
     };
     let mut packet = Packet::new(mbuf, direction);
     if let Err(reason) = packet.parse() {
@@ -102,6 +113,8 @@ struct Filter<'a> {
     section: &'a ReadSection<'a>,
     /// The interface that it crosses.
     interface: u16,
+    /// Where its state stands, if that is known already.
+    place: Option<Place>,
 }
 
 impl<'a> Filter<'a> {
@@ -121,17 +134,25 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// The state of a key in the tree of this packet's direction.
+    /// The state of a key at its place in a tree.
     #[inline]
-    fn find(&self, direction: Direction, key: &TreeKey) -> Option<&'a State> {
+    fn find(&self, at: Place, key: &TreeKey) -> Option<&'a State> {
         self.pf.stats.count_search();
-        self.pf.states.find(Tree::of(direction), key, self.level, self.section)
+        self.pf.states.find_at(at, key, self.level, self.section)
+    }
+
+    /// Where a key stands in the tree of this direction.
+    #[inline]
+    fn place(&self, direction: Direction, key: &TreeKey) -> Place {
+        self.pf.states.place(Tree::of(direction), key)
     }
 
     /// Lets a packet pass that belongs to a state, and moves the state on. False if there is none.
     #[inline]
     fn judge_known(&self, packet: &mut Packet) -> Result<bool, Refusal> {
-        let Some(state) = self.find(packet.direction, &packet.key()) else {
+        let key = packet.key();
+        let at = self.place.unwrap_or_else(|| self.place(packet.direction, &key));
+        let Some(state) = self.find(at, &key) else {
             return Ok(false);
         };
         if packet.has_options && !state.rule().is_some_and(|rule| rule.allow_opts) {
@@ -183,7 +204,8 @@ impl<'a> Filter<'a> {
     /// Lets an ICMP error pass that is about a packet of a state. False if there is none.
     fn judge_error(&self, packet: &mut Packet) -> Result<bool, Refusal> {
         let quote = packet.quote().map_err(packet::reason)?;
-        let Some(state) = self.find(packet.direction, &quote.key(packet)) else {
+        let key = quote.key(packet);
+        let Some(state) = self.find(self.place(packet.direction, &key), &key) else {
             return Ok(false);
         };
         // An error goes to whoever sent what it is about.

@@ -138,7 +138,13 @@ impl Pf {
 
     /// Judges one packet that crosses the interface `ifindex`. The packet begins with its IP header.
     pub fn hook(&self, level: &SoftNet, direction: Direction, ifindex: u16, packet: Mbuf) -> Verdict {
-        filter::judge(self, level, direction, ifindex, packet)
+        filter::judge(self, level, direction, ifindex, packet, None)
+    }
+
+    /// Judges packets that crossed the interface together, in their order, as [`hook`](Self::hook) does with each. Those that are
+    /// dropped leave nothing behind. In a large table this is much faster, as the packets wait for memory together.
+    pub fn hook_burst(&self, level: &SoftNet, direction: Direction, ifindex: u16, packets: &mut [Option<Mbuf>]) {
+        filter::burst::judge(self, level, direction, ifindex, packets);
     }
 
     /// Serves one ioctl(2) on /dev/pf. `arg` is the argument as the kernel has copied it in, at an address that is a

@@ -65,7 +65,7 @@ fn main() -> anyhow::Result<()> {
             records.push(states::measure_crafted(states, passes));
         }
         if arguments.only != Some(Part::States) {
-            records.push(packet::measure(states, passes)?);
+            records.extend(packet::measure(states, passes)?);
         }
     }
     let mut names: Vec<_> = vec![];

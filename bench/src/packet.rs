@@ -262,8 +262,8 @@ fn shake_hands(machine: &Machine, ends: Ends) -> bool {
         && machine.sends(Direction::Out, segment(ends.reverse(), 100, FIRST + 1, ack, &[], 0))
 }
 
-/// Packets of `states` random connections.
-pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Record> {
+/// Packets of `states` random connections, judged in bursts and one at a time.
+pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Vec<Record>> {
     let population = Population::random(states);
     let rules = rules();
     let machine = Machine::new(states, &rules)?;
@@ -287,9 +287,10 @@ pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Record> {
         .collect();
     drop(connections);
     let mut ring: Vec<Option<Mbuf>> = (0..BATCH).map(|_| Mbuf::new(40 + DATA)).collect();
-    let mut times = vec![];
+    let mut times = [vec![], vec![]];
     let mut seq = FIRST + 1;
-    for senders in (0..passes).flat_map(|_| senders.chunks_exact(SPAN)) {
+    let spans = (0..2 * passes).flat_map(|pass| senders.chunks_exact(SPAN).map(move |span| (pass % 2 == 0, span)));
+    for (together, senders) in spans {
         let mut elapsed = Duration::ZERO;
         for senders in senders.chunks(BATCH) {
             for (mbuf, &ends) in ring.iter_mut().flatten().zip(senders) {
@@ -301,24 +302,30 @@ pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Record> {
             }
             let level = SoftNet::raise();
             let start = Instant::now();
-            for slot in &mut ring {
-                if let Some(mbuf) = slot.take()
-                    && let Verdict::Pass(mbuf) = machine.pf.hook(&level, Direction::In, INTERFACE, mbuf)
-                {
-                    *slot = Some(mbuf);
+            if together {
+                machine.pf.hook_burst(&level, Direction::In, INTERFACE, &mut ring);
+            } else {
+                for slot in &mut ring {
+                    if let Some(mbuf) = slot.take()
+                        && let Verdict::Pass(mbuf) = machine.pf.hook(&level, Direction::In, INTERFACE, mbuf)
+                    {
+                        *slot = Some(mbuf);
+                    }
                 }
             }
             elapsed += start.elapsed();
             ensure!(ring.iter().all(Option::is_some), "a packet was dropped");
         }
-        times.push(elapsed.as_nanos() as f64 / SPAN as f64);
+        times[usize::from(!together)].push(elapsed.as_nanos() as f64 / SPAN as f64);
     }
-    Ok(Record {
-        name: "packet-established",
+    let names = ["packet-established", "packet-established-single"];
+    let record = |(name, times)| Record {
+        name,
         states,
         addresses: population.addresses,
         rules: Some(rules.len()),
         ns: Some(tenths(median(times))),
         ..Record::default()
-    })
+    };
+    Ok(names.into_iter().zip(times).map(record).collect())
 }

@@ -10,11 +10,12 @@
 //! # Life cycle, locking
 //! One thread. The tables end with the measurement.
 
+use std::array;
 use std::hint::black_box;
 use std::time::Instant;
 
 use pf::kpi::{Direction, Kernel, Passive, SoftNet};
-use pf::state::{Body, Origin, Peer, StateKey, StateTable, Tree, TreeKey};
+use pf::state::{Body, Origin, Peer, Place, StateKey, StateTable, Tree, TreeKey};
 use pf_abi::Timeout;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -33,6 +34,9 @@ const LOOKUPS: usize = 1 << 20;
 const CHANGES: usize = 1 << 17;
 /// The most of them that are timed at once.
 const ROUND: usize = 1 << 13;
+
+/// Lookups that are begun together where they come in bursts, as packets do in pf-router.
+const BURST: usize = 16;
 
 /// What is compared.
 trait Table {
@@ -97,6 +101,31 @@ impl Table for Ours {
     }
 }
 
+impl Ours {
+    /// How many of these keys are there, looked up in bursts.
+    fn find_all(&self, probes: &[Probe]) -> usize {
+        let level = SoftNet::raise();
+        let mut found = 0;
+        for probes in probes.chunks_exact(BURST) {
+            let section = self.passive.read(&level);
+            let places: [Place; BURST] = array::from_fn(|i| {
+                let (tree, key) = &probes[i];
+                let place = self.table.place(*tree, key);
+                self.table.fetch_partition(place);
+                place
+            });
+            for place in places {
+                self.table.fetch_keys(place);
+            }
+            for (place, (_, key)) in places.into_iter().zip(probes) {
+                let state = black_box(self.table.find_at(place, key, &level, &section));
+                found += usize::from(state.is_some());
+            }
+        }
+        found
+    }
+}
+
 impl Table for RbTable<'_> {
     #[inline]
     fn find(&self, tree: Tree, key: &TreeKey) -> bool {
@@ -116,21 +145,43 @@ impl Table for RbTable<'_> {
     fn settle(&self) {}
 }
 
-/// Nanoseconds of one lookup, by spans.
-fn time_lookups(table: &impl Table, probes: &[(Tree, TreeKey)]) -> Vec<f64> {
+/// A key, and the tree that it is looked up in.
+type Probe = (Tree, TreeKey);
+
+/// How many of these keys are there, looked up one after the other.
+#[inline]
+fn find_each(table: &impl Table, probes: &[Probe]) -> usize {
+    probes.iter().filter(|(tree, key)| table.find(*tree, key)).count()
+}
+
+/// Nanoseconds of one lookup, by spans. `find` says how many of some keys it finds.
+fn time_lookups(probes: &[Probe], find: impl Fn(&[Probe]) -> usize) -> Vec<f64> {
     let spans = probes.chunks_exact(SPAN);
     spans
         .map(|probes| {
             let start = Instant::now();
-            let mut found = 0;
-            for (tree, key) in probes {
-                found += usize::from(table.find(*tree, key));
-            }
+            let found = find(probes);
             let elapsed = start.elapsed();
             assert_eq!(found, SPAN, "each of them is there");
             elapsed.as_nanos() as f64 / SPAN as f64
         })
         .collect()
+}
+
+/// Lookups in bursts and one after the other in our table, and one after the other in theirs: the median of each.
+fn compare_lookups(ours: &Ours, theirs: &RbTable<'_>, probes: &[Probe], passes: usize) -> [f64; 3] {
+    let mut spans = [const { vec![] }; 3];
+    for pass in 0..passes {
+        for way in 0..3 {
+            let way = (pass + way) % 3;
+            spans[way].extend(time_lookups(probes, |probes| match way {
+                0 => ours.find_all(probes),
+                1 => find_each(ours, probes),
+                _ => find_each(theirs, probes),
+            }));
+        }
+    }
+    spans.map(median)
 }
 
 /// Connections of which a part is in the tables.
@@ -170,17 +221,6 @@ fn time_changes(table: &impl Table, gone: &[StateKey], new: &[StateKey]) -> [f64
         removal.as_nanos() as f64 / gone.len() as f64,
         insertion.as_nanos() as f64 / new.len() as f64,
     ]
-}
-
-/// Runs ours (true) and theirs (false) one after the other, `passes` times, in alternating order.
-fn interleave<R>(passes: usize, run: impl Fn(bool) -> R) -> [Vec<R>; 2] {
-    let mut results = [Vec::new(), Vec::new()];
-    for pass in 0..passes {
-        for ours in [pass.is_multiple_of(2), !pass.is_multiple_of(2)] {
-            results[usize::from(!ours)].push(run(ours));
-        }
-    }
-    results
 }
 
 /// The middle one.
@@ -227,10 +267,7 @@ pub(crate) fn measure(states: usize, passes: usize) -> Vec<Record> {
     };
 
     let probes = population.probes(states, LOOKUPS.max(states));
-    let lookups = interleave(passes, |is_ours| match is_ours {
-        true => time_lookups(&ours, &probes),
-        false => time_lookups(&theirs, &probes),
-    });
+    let [bursts, single, their_lookup] = compare_lookups(&ours, &theirs, &probes, passes);
     drop(probes);
 
     // Few changes at a time, so that the tables stay about as large as they are; many in all.
@@ -254,12 +291,8 @@ pub(crate) fn measure(states: usize, passes: usize) -> Vec<Record> {
     let [(remove, insert), (their_remove, their_insert)] =
         times.map(|(remove, insert)| (median(remove), median(insert)));
     vec![
-        Record::compared(
-            "state-lookup",
-            states,
-            addresses,
-            lookups.map(|spans| median(spans.concat())),
-        ),
+        Record::compared("state-lookup", states, addresses, [bursts, their_lookup]),
+        Record::compared("state-lookup-single", states, addresses, [single, their_lookup]),
         Record::compared("state-insert", states, addresses, [insert, their_insert]),
         Record::compared("state-remove", states, addresses, [remove, their_remove]),
         memory,
@@ -272,14 +305,6 @@ pub(crate) fn measure_crafted(states: usize, passes: usize) -> Record {
     let pools = Pools::new().expect("memory");
     let (ours, theirs, _) = fill(&population.keys, &pools);
     let probes = population.probes(states, LOOKUPS.max(states));
-    let lookups = interleave(passes, |is_ours| match is_ours {
-        true => time_lookups(&ours, &probes),
-        false => time_lookups(&theirs, &probes),
-    });
-    Record::compared(
-        "state-lookup-crafted",
-        states,
-        population.addresses,
-        lookups.map(|spans| median(spans.concat())),
-    )
+    let [bursts, _, theirs] = compare_lookups(&ours, &theirs, &probes, passes);
+    Record::compared("state-lookup-crafted", states, population.addresses, [bursts, theirs])
 }

@@ -91,36 +91,35 @@ impl Router {
         }
     }
 
-    /// Takes a packet that the interface at `from` has received.
-    pub fn receive(&self, from: Position, mut bytes: Vec<u8>) {
+    /// Takes packets that the interface at `from` has received together. Pf judges all of them before the first is passed on.
+    pub fn receive(&self, from: Position, packets: impl IntoIterator<Item = Vec<u8>>) {
         let counters = &self.links.at(from).counters;
-        counters.received.add(1);
-        counters.received_bytes.add(bytes.len());
-        let Some(arrived) = Packet::parse(&bytes) else {
-            counters.malformed.add(1);
-            return;
-        };
-        bytes.truncate(arrived.total);
-        let Some((packet, header)) = self.filter(Direction::In, from, Mbuf::from_bytes(bytes)) else {
-            counters.blocked_in.add(1);
-            return;
-        };
-        if self.links.table.is_own(header.dst) {
-            counters.delivered.add(1);
-            self.deliver(from, packet.head(), &header);
-        } else {
-            self.forward(from, packet, &header, arrived.dst);
+        let (mut judged, mut arrived_for) = (Vec::new(), Vec::new());
+        for mut bytes in packets {
+            counters.received.add(1);
+            counters.received_bytes.add(bytes.len());
+            let Some(arrived) = Packet::parse(&bytes) else {
+                counters.malformed.add(1);
+                continue;
+            };
+            bytes.truncate(arrived.total);
+            judged.push(Some(Mbuf::from_bytes(bytes)));
+            arrived_for.push(arrived.dst);
         }
-    }
-
-    /// Lets pf judge a packet. None if it is dropped; otherwise the packet, now in one piece, and what its header says now.
-    fn filter(&self, direction: Direction, position: Position, packet: Mbuf) -> Option<(Mbuf, Packet)> {
-        let Verdict::Pass(mut packet) = self.pf.hook(&SoftNet::raise(), direction, index(position), packet) else {
-            return None;
-        };
-        let len = packet.len();
-        let header = Packet::parse(packet.head_mut(len).ok()?)?;
-        Some((packet, header))
+        self.pf
+            .hook_burst(&SoftNet::raise(), Direction::In, index(from), &mut judged);
+        for (packet, arrived_for) in judged.into_iter().zip(arrived_for) {
+            let Some((packet, header)) = packet.and_then(in_one_piece) else {
+                counters.blocked_in.add(1);
+                continue;
+            };
+            if self.links.table.is_own(header.dst) {
+                counters.delivered.add(1);
+                self.deliver(from, packet.head(), &header);
+            } else {
+                self.forward(from, packet, &header, arrived_for);
+            }
+        }
     }
 
     /// Answers a packet for the router itself, where there is an answer.
@@ -195,7 +194,11 @@ impl Router {
     /// Lets a packet out on the interface at `to`, if pf does.
     fn transmit(&self, to: Position, packet: Mbuf) {
         let interface = self.links.at(to);
-        match self.filter(Direction::Out, to, packet) {
+        let judged = match self.pf.hook(&SoftNet::raise(), Direction::Out, index(to), packet) {
+            Verdict::Pass(packet) => in_one_piece(packet),
+            Verdict::Drop => None,
+        };
+        match judged {
             Some((packet, header)) => interface.send(packet.head(), &header),
             None => interface.counters.blocked_out.add(1),
         }
@@ -205,6 +208,13 @@ impl Router {
     fn random_id(&self) -> u16 {
         self.pf.kernel().random_u32() as u16
     }
+}
+
+/// A packet that pf has let pass, in one piece, and what its header says now.
+fn in_one_piece(mut packet: Mbuf) -> Option<(Mbuf, Packet)> {
+    let len = packet.len();
+    let header = Packet::parse(packet.head_mut(len).ok()?)?;
+    Some((packet, header))
 }
 
 /// The number that pf knows the interface at `position` by: from 1 on.
@@ -275,7 +285,7 @@ mod tests {
 
         /// What the router sends, and where, when it receives this.
         fn receive(&self, from: Position, packet: &[u8]) -> Vec<(Position, Vec<u8>)> {
-            self.router.receive(from, packet.to_vec());
+            self.router.receive(from, [packet.to_vec()]);
             let drain = |(position, record): (Position, &Arc<Record>)| {
                 let sent = std::mem::take(&mut *record.0.lock().unwrap());
                 sent.into_iter().map(move |packet| (position, packet))
@@ -311,6 +321,19 @@ mod tests {
         assert_eq!(bench.receive(LAN, &udp_v6()), [(WAN, expected)]);
         assert_eq!(bench.counters(LAN).forwarded.get(), 2);
         assert_eq!(bench.counters(WAN).sent_bytes.get(), 84);
+    }
+
+    #[test]
+    fn packets_that_come_together_go_on_in_their_order() {
+        let bench = Bench::new(100);
+        let packets = [udp_v4(), b"no packet".to_vec(), udp_v6(), udp_v4()];
+        bench.router.receive(LAN, packets);
+        let sent = bench.records[WAN].0.lock().unwrap();
+        assert_eq!(sent.iter().map(|packet| packet[0] >> 4).collect::<Vec<_>>(), [4, 6, 4]);
+        assert_eq!(
+            (bench.counters(LAN).received.get(), bench.counters(LAN).malformed.get()),
+            (4, 1)
+        );
     }
 
     #[test]

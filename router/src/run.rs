@@ -24,8 +24,8 @@ use crate::stop::Stop;
 use crate::table::{Position, Table};
 use crate::tun::Tun;
 
-/// The most packets that are received in one go before the thread looks whether it is time to stop.
-const BURST: usize = 64;
+/// The most packets that are received in one go, to be judged together.
+const BURST: usize = 32;
 /// The most bytes that an IP packet has, IPv6's header included.
 const LONGEST: usize = 65_575;
 
@@ -154,18 +154,25 @@ fn wait_for_signals(signals: &SignalFd, links: &Links, stop: &Stop) -> Result<()
 /// Receives what comes from one interface, until it is time to stop or the interface is gone.
 fn receive(router: &Router, position: Position, tun: &Tun, stop: &Stop) -> Result<()> {
     let mut buffer = vec![0; LONGEST];
+    let mut packets = Vec::with_capacity(BURST);
     while stop.wait(tun.as_fd())? {
-        for _ in 0..BURST {
+        let mut gone = None;
+        while packets.len() < BURST {
             match tun.receive(&mut buffer) {
-                Ok(Some(len)) => router.receive(position, buffer[..len].to_vec()),
+                Ok(Some(len)) => packets.push(buffer[..len].to_vec()),
                 Ok(None) => break,
                 Err(error) => {
-                    // The others go on: their states are worth more than a clean end.
-                    error!(interface = router.links().at(position).name, %error, "the interface is gone");
-                    router.detach(position);
-                    return Ok(());
+                    gone = Some(error);
+                    break;
                 }
             }
+        }
+        router.receive(position, packets.drain(..));
+        if let Some(error) = gone {
+            // The others go on: their states are worth more than a clean end.
+            error!(interface = router.links().at(position).name, %error, "the interface is gone");
+            router.detach(position);
+            break;
         }
     }
     Ok(())

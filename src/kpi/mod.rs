@@ -24,6 +24,7 @@
 //! is taken before any spin lock and never inside a [`ReadSection`].
 
 mod errno;
+mod fetch;
 mod lock;
 
 #[cfg(not(target_os = "none"))]
@@ -40,6 +41,7 @@ pub use backend::{
     Kernel, Mbuf, Mutex, MutexGuard, Passive, Pool, ReadSection, STRIPES, SoftNet, UserMemory, alloc, free, stripe,
 };
 pub use errno::{Errno, NoMemory};
+pub use fetch::fetch;
 pub use lock::{SpinGuard, SpinLock};
 
 /// Which way a packet crosses an interface, as pfil(9) tells its hooks.

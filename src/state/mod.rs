@@ -24,11 +24,12 @@ mod tests;
 pub mod timeout;
 mod tree;
 
+use core::mem::offset_of;
 use core::sync::atomic::AtomicPtr;
 
 pub use key::{Host, StateKey, Tree, TreeKey};
 use partition::Link;
-pub use table::{InsertError, StateTable};
+pub use table::{InsertError, Place, StateTable};
 
 use pf_abi::Timeout;
 
@@ -125,6 +126,10 @@ pub struct State {
 }
 
 const _: () = assert!(size_of::<State>() == 256, "four cache lines");
+
+/// Where the keys end: what a lookup reads of a state is in front.
+const KEYS_LEN: usize = offset_of!(State, body);
+const _: () = assert!(KEYS_LEN <= 128, "two cache lines");
 
 impl State {
     /// The three address/port pairs.

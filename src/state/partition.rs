@@ -16,7 +16,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
 use super::{State, Tree};
-use crate::kpi::{SoftNet, SpinGuard, SpinLock};
+use crate::kpi::{SoftNet, SpinGuard, SpinLock, fetch};
 
 /// States that a partition leads to without a treap.
 const SLOTS: usize = 6;
@@ -93,13 +93,17 @@ impl Slot {
         Slot(AtomicPtr::new(ptr::null_mut()))
     }
 
+    /// The address in what was read from a slot.
+    #[inline]
+    fn address(entry: *mut State) -> *mut State {
+        entry.map_addr(|bits| ((bits << (usize::BITS - ADDRESS)) as isize >> (usize::BITS - ADDRESS)) as usize)
+    }
+
     /// The state, if what was read from a slot has one.
     #[inline]
     fn decode<'a>(entry: *mut State) -> Option<&'a State> {
-        let state =
-            entry.map_addr(|bits| ((bits << (usize::BITS - ADDRESS)) as isize >> (usize::BITS - ADDRESS)) as usize);
         // SAFETY: by the invariant. Callers hold the partition's lock or a read section, and bind 'a to it.
-        unsafe { state.as_ref() }
+        unsafe { Self::address(entry).as_ref() }
     }
 
     #[inline]
@@ -174,10 +178,15 @@ impl Partition {
         version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version
     }
 
-    /// Looks for the state at `place`.
+    /// Begins to fetch the first `T` bytes of the state that a lookup of `place` would look at first, if there is one.
     #[inline]
-    pub(super) fn search<'a>(&self, tree: Tree, place: u64, depth: usize) -> Search<'a> {
-        let tag = tag(place);
+    pub(super) fn fetch<T>(&self, place: u64) {
+        fetch(Slot::address(self.pick(tag(place))).cast::<T>());
+    }
+
+    /// What the slot says that has this tag, or the last of several; null if there is none.
+    #[inline]
+    fn pick(&self, tag: usize) -> *mut State {
         let mut entry = ptr::null_mut();
         for slot in &self.slots {
             let other = slot.0.load(Ordering::Acquire);
@@ -187,7 +196,13 @@ impl Partition {
                 entry
             };
         }
-        match Slot::decode(entry) {
+        entry
+    }
+
+    /// Looks for the state at `place`.
+    #[inline]
+    pub(super) fn search<'a>(&self, tree: Tree, place: u64, depth: usize) -> Search<'a> {
+        match Slot::decode(self.pick(tag(place))) {
             Some(state) if state.link(tree).place == place => Search::Found(state),
             _ => self.search_further(tree, place, depth),
         }

@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use super::hash::HashKey;
 use super::partition::Link;
 use super::tree::{self, PartitionedTree};
-use super::{Body, Origin, State, Tree, TreeKey};
+use super::{Body, KEYS_LEN, Origin, State, Tree, TreeKey};
 use crate::kpi::{Kernel, NoMemory, Passive, Pool, ReadSection, SoftNet, SpinLock};
 
 /// Why a state did not come in.
@@ -41,6 +41,13 @@ pub struct StateTable {
     next_id: AtomicU64,
     limbo: SpinLock<Limbo>,
     secret: HashKey,
+}
+
+/// Where a key stands in a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    tree: Tree,
+    place: u64,
 }
 
 /// States that are out of the trees and wait for the last lookup to let go of them.
@@ -93,6 +100,34 @@ impl StateTable {
         self.next_id.load(Ordering::Relaxed)
     }
 
+    /// Where this key stands in `tree`, whether there is a state or not.
+    #[inline]
+    pub fn place(&self, tree: Tree, key: &TreeKey) -> Place {
+        Place {
+            tree,
+            place: key.hash(&self.secret, tree),
+        }
+    }
+
+    /// Begins to fetch from memory what a lookup at this place reads first. With [`fetch_state`](Self::fetch_state) some time
+    /// later and the lookup later still, the memory's answers to several lookups come at once instead of one after the other.
+    #[inline]
+    pub fn fetch_partition(&self, at: Place) {
+        self.trees[at.tree as usize].fetch_partition(at.place);
+    }
+
+    /// Begins to fetch what it reads then: the state's keys, if there is a state.
+    #[inline]
+    pub fn fetch_keys(&self, at: Place) {
+        self.trees[at.tree as usize].fetch_state::<[u8; KEYS_LEN]>(at.place);
+    }
+
+    /// The same for the whole state.
+    #[inline]
+    pub fn fetch_state(&self, at: Place) {
+        self.trees[at.tree as usize].fetch_state::<State>(at.place);
+    }
+
     /// The state with this key in `tree`. It may be unlinked meanwhile: its lock tells.
     #[inline]
     pub fn find<'a>(
@@ -102,10 +137,21 @@ impl StateTable {
         level: &SoftNet,
         section: &'a ReadSection<'_>,
     ) -> Option<&'a State> {
-        let place = key.hash(&self.secret, tree);
-        self.trees[tree as usize]
-            .find(place, level, section)
-            .filter(|state| state.key().of_tree(tree) == *key)
+        self.find_at(self.place(tree, key), key, level, section)
+    }
+
+    /// The same for a key whose place is known.
+    #[inline]
+    pub fn find_at<'a>(
+        &'a self,
+        at: Place,
+        key: &TreeKey,
+        level: &SoftNet,
+        section: &'a ReadSection<'_>,
+    ) -> Option<&'a State> {
+        self.trees[at.tree as usize]
+            .find(at.place, level, section)
+            .filter(|state| state.key().of_tree(at.tree) == *key)
     }
 
     /// Makes a state and puts it into both trees, or into neither.

@@ -25,7 +25,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::partition::{DEPTH, Locked, Partition, Search};
 use super::{State, Tree};
-use crate::kpi::{NoMemory, Pool, ReadSection, SoftNet, SpinLock};
+use crate::kpi::{NoMemory, Pool, ReadSection, SoftNet, SpinLock, fetch};
 use crate::mem::KVec;
 
 /// Partitions in a chunk, and the fewest that a tree has: 64 KiB.
@@ -142,6 +142,19 @@ impl PartitionedTree {
                 return locked;
             }
         }
+    }
+
+    /// Begins to fetch what a lookup of `place` reads first.
+    #[inline]
+    pub(super) fn fetch_partition(&self, place: u64) {
+        fetch(self.partition(index(place, self.count.load(Ordering::Acquire))));
+    }
+
+    /// Begins to fetch the first `T` bytes of the state there. Reads what [`fetch_partition`](Self::fetch_partition) has fetched.
+    #[inline]
+    pub(super) fn fetch_state<T>(&self, place: u64) {
+        self.partition(index(place, self.count.load(Ordering::Acquire)))
+            .fetch::<T>(place);
     }
 
     /// The state at this place, linked or only just unlinked.

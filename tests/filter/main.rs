@@ -1,5 +1,6 @@
 //! The engine's packet path from its public doors: packets in; verdicts, packets, states and counters out.
 
+mod burst;
 #[path = "../common/mod.rs"]
 mod common;
 mod fuzz;
