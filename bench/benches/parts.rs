@@ -5,10 +5,11 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use pf::kpi::{Direction, Mbuf};
+use pf::iface::Interfaces;
+use pf::kpi::{Direction, Kernel, Mbuf, Passive, SoftNet};
 use pf::mem::{KBox, KVec};
 use pf::packet::{Packet, Rewrite};
-use pf::rule::{Rule, RuleList};
+use pf::rule::{Rule, RuleList, Surroundings};
 use pf::state::tcp::{Segment, track};
 use pf::state::{Body, Host, Peer};
 use pf::wire::checksum::Sum;
@@ -139,18 +140,24 @@ fn rules(count: u16) -> RuleList {
 fn evaluate_rules(c: &mut Criterion) {
     let packet = parsed(packet(64));
     let subject = packet.subject(1);
+    let (passive, level) = (Passive::new().expect("memory"), SoftNet::raise());
+    let around = Surroundings {
+        kernel: &Kernel::seeded(1),
+        section: &passive.read(&level),
+        interfaces: &Interfaces::new().expect("memory"),
+    };
     let mut group = c.benchmark_group("rules");
     for count in [10, 100, 1000] {
         let list = rules(count);
         let last = list.rules().last().cloned();
         assert!(
-            list.last_match(&subject)
+            list.last_match(&subject, &around)
                 .zip(last.as_ref())
                 .is_some_and(|(a, b)| a.ptr_eq(b))
         );
         group.throughput(Throughput::Elements(count.into()));
         group.bench_function(count.to_string(), |b| {
-            b.iter(|| list.last_match(black_box(&subject)).is_some());
+            b.iter(|| list.last_match(black_box(&subject), &around).is_some());
         });
     }
 }

@@ -71,6 +71,7 @@ impl Table for Ours {
             interface: 0,
             rule: None,
             nat_rule: None,
+            extra: None,
             id: 0,
             creator: 0,
             creation: 0,

@@ -198,6 +198,7 @@ impl<'a> Candidate<'a> {
             interface,
             rule,
             nat_rule,
+            extra: None,
             id: u64::from_be(id),
             creator: if id == 0 { host_id } else { record.creatorid },
             creation: scene.now.wrapping_sub(record.creation),

@@ -12,7 +12,7 @@
 use core::mem::replace;
 use core::sync::atomic::Ordering;
 
-use pf_abi::{AF_UNSPEC, Be16, IfName, IocNatlook, IocState, IocStateKill, IocStates, SyncState};
+use pf_abi::{AF_UNSPEC, Be16, IfName, IocNatlook, IocState, IocStateKill, IocStates, RuleAddr, SyncState};
 use zerocopy::{IntoBytes, transmute};
 
 use super::record::{Candidate, Scene};
@@ -20,7 +20,7 @@ use super::{element, interfaces, name};
 use crate::Pf;
 use crate::kpi::{Caller, Direction, Errno, ReadSection, SoftNet};
 use crate::mem::KVec;
-use crate::rule::Endpoint;
+use crate::rule::{Net, PortMatch};
 use crate::state::{Host, InsertError, State, Tree, TreeKey};
 use crate::wire::{Addr, Af, Proto};
 
@@ -248,6 +248,27 @@ fn as_byte(count: u64) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }
 
+/// One end of the states that are to be removed.
+struct End {
+    net: Net,
+    negated: bool,
+    port: PortMatch,
+}
+
+impl End {
+    fn new(from: &RuleAddr, af: Option<Af>) -> Result<Self, Errno> {
+        Ok(End {
+            net: Net::new(&from.addr, af)?,
+            negated: from.neg != 0,
+            port: PortMatch::new(from.port_op, from.port)?,
+        })
+    }
+
+    fn matches(&self, host: Host) -> bool {
+        self.net.contains(&host.addr) != self.negated && self.port.matches(host.port)
+    }
+}
+
 /// DIOCKILLSTATES: removes states by their first packet's source and destination, before translation on the inside and after it on
 /// the outside.
 ///
@@ -263,8 +284,7 @@ pub(super) fn kill(pf: &Pf, arg: &mut IocStateKill) -> Result<(), Errno> {
         0 => None,
         proto => Some(Proto(proto)),
     };
-    let (src, dst) = (Endpoint::new(&arg.src, af)?, Endpoint::new(&arg.dst, af)?);
-    let matches_end = |end: &Endpoint, host: Host| end.matches_addr(&host.addr) && end.matches_port(host.port);
+    let (src, dst) = (End::new(&arg.src, af)?, End::new(&arg.dst, af)?);
     let killed = match Binding::new(pf, &arg.ifname)? {
         None => 0,
         Some(binding) => remove(pf, |state| {
@@ -276,8 +296,8 @@ pub(super) fn kill(pf: &Pf, arg: &mut IocStateKill) -> Result<(), Errno> {
             binding.matches(state)
                 && af.is_none_or(|af| af == key.af)
                 && proto.is_none_or(|proto| proto == key.proto)
-                && matches_end(&src, from)
-                && matches_end(&dst, to)
+                && src.matches(from)
+                && dst.matches(to)
         }),
     };
     arg.af = as_byte(killed);

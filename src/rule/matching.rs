@@ -3,7 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use super::{Rule, RuleList};
-use crate::kpi::Direction;
+use crate::iface::Interfaces;
+use crate::kpi::{Direction, Kernel, ReadSection};
 use crate::mem::KArc;
 use crate::wire::tcp::TcpFlags;
 use crate::wire::{Addr, Af, Proto};
@@ -33,22 +34,33 @@ pub struct Subject {
     pub fragment: bool,
 }
 
+/// What rules ask about beside the packet: the rest of the configuration, and the system.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The system.
+    pub kernel: &'a Kernel,
+    /// What keeps tables and interfaces as they are while the packet is judged.
+    pub section: &'a ReadSection<'a>,
+    /// The interfaces.
+    pub interfaces: &'a Interfaces,
+}
+
 impl Rule {
     /// Whether this rule is about the packet, whatever it does with it.
     #[inline]
-    pub fn matches(&self, subject: &Subject) -> bool {
-        self.may_match(subject) && self.matches_transport(subject)
+    pub fn matches(&self, subject: &Subject, around: &Surroundings<'_>) -> bool {
+        self.may_match(subject, around) && self.matches_transport(subject)
     }
 
     /// The same without what a fragment does not show: ports, flags, types.
     #[inline]
-    pub fn may_match(&self, subject: &Subject) -> bool {
+    pub fn may_match(&self, subject: &Subject, around: &Surroundings<'_>) -> bool {
         (self.interface == 0 || (self.interface == subject.interface) != self.interface_negated)
             && self.direction.is_none_or(|direction| direction == subject.direction)
             && self.af.is_none_or(|af| af == subject.af)
             && self.proto.is_none_or(|proto| proto == subject.proto)
-            && self.src.matches_addr(&subject.src)
-            && self.dst.matches_addr(&subject.dst)
+            && self.src.matches_addr(&subject.src, around)
+            && self.dst.matches_addr(&subject.dst, around)
     }
 
     #[inline]
@@ -84,11 +96,11 @@ impl Rule {
 
 impl RuleList {
     /// The rule that decides: the last one that matches, or the first with `quick`.
-    pub fn last_match(&self, subject: &Subject) -> Option<&KArc<Rule>> {
+    pub fn last_match(&self, subject: &Subject, around: &Surroundings<'_>) -> Option<&KArc<Rule>> {
         let mut decided = None;
         for rule in self.rules() {
             rule.evaluations.fetch_add(1, Ordering::Relaxed);
-            if rule.matches(subject) {
+            if rule.matches(subject, around) {
                 decided = Some(rule);
                 if rule.quick {
                     break;
@@ -99,10 +111,10 @@ impl RuleList {
     }
 
     /// The first rule that matches, as translation rules decide.
-    pub fn first_match(&self, subject: &Subject) -> Option<&KArc<Rule>> {
+    pub fn first_match(&self, subject: &Subject, around: &Surroundings<'_>) -> Option<&KArc<Rule>> {
         self.rules().iter().find(|rule| {
             rule.evaluations.fetch_add(1, Ordering::Relaxed);
-            rule.matches(subject)
+            rule.matches(subject, around)
         })
     }
 }

@@ -8,6 +8,8 @@
 //! # Locking
 //! None. What is counted is atomic.
 
+mod endpoint;
+mod load;
 mod matching;
 mod ruleset;
 
@@ -16,14 +18,15 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pf_abi as abi;
 use zerocopy::IntoBytes;
 
-pub use matching::Subject;
+pub use endpoint::{Endpoint, Net, PortMatch};
+pub use matching::{Subject, Surroundings};
 pub use ruleset::{Config, RuleList};
 
 use crate::kpi::{Direction, Errno, NoMemory};
 use crate::mem::{KBox, Tally};
 use crate::nat::Pool;
 use crate::wire::tcp::TcpFlags;
-use crate::wire::{Addr, Af, Proto};
+use crate::wire::{Af, Proto};
 
 /// What a rule does with a packet that it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,103 +50,6 @@ pub struct Answer {
     pub icmp: Option<(u8, u8)>,
     /// The same for IPv6.
     pub icmp6: Option<(u8, u8)>,
-}
-
-/// How two numbers bound a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PortMatch {
-    op: abi::PortOp,
-    low: u16,
-    high: u16,
-}
-
-impl PortMatch {
-    /// Takes an operator and its two ports in host order.
-    pub fn new(op: u8, port: [abi::Be16; 2]) -> Result<Self, Errno> {
-        let op = abi::PortOp::try_from(op).map_err(|_| Errno::Einval)?;
-        Ok(PortMatch {
-            op,
-            low: port[0].get(),
-            high: port[1].get(),
-        })
-    }
-
-    /// Whether `port` is within.
-    #[inline]
-    pub fn matches(&self, port: u16) -> bool {
-        match self.op {
-            abi::PortOp::None => true,
-            abi::PortOp::InsideRange => self.low < port && port < self.high,
-            abi::PortOp::Equal => port == self.low,
-            abi::PortOp::NotEqual => port != self.low,
-            abi::PortOp::Less => port < self.low,
-            abi::PortOp::LessOrEqual => port <= self.low,
-            abi::PortOp::Greater => port > self.low,
-            abi::PortOp::GreaterOrEqual => port >= self.low,
-            abi::PortOp::OutsideRange => port < self.low || port > self.high,
-            abi::PortOp::Range => self.low <= port && port <= self.high,
-        }
-    }
-
-    /// Whether it looks at ports at all.
-    pub fn is_any(&self) -> bool {
-        self.op == abi::PortOp::None
-    }
-}
-
-/// One end of the packets that a rule is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endpoint {
-    addr: Addr,
-    mask: Addr,
-    negated: bool,
-    port: PortMatch,
-}
-
-impl Endpoint {
-    /// Takes the ABI's. An address of a rule for both families is EINVAL; what is not an address and a mask (a table, an
-    /// interface, a route) is EOPNOTSUPP.
-    pub fn new(from: &abi::RuleAddr, af: Option<Af>) -> Result<Self, Errno> {
-        match abi::AddrKind::try_from(from.addr.kind) {
-            Ok(abi::AddrKind::AddrMask) => (),
-            Ok(_) => return Err(Errno::Eopnotsupp),
-            Err(_) => return Err(Errno::Einval),
-        }
-        let mask = Addr::from(from.addr.a.mask);
-        let mask = match af {
-            Some(af) => mask.of_family(af),
-            None if mask.is_zero() => mask,
-            None => return Err(Errno::Einval),
-        };
-        Ok(Endpoint {
-            addr: Addr::from(from.addr.a.addr).masked(&mask),
-            mask,
-            negated: from.neg != 0,
-            port: PortMatch::new(from.port_op, from.port)?,
-        })
-    }
-
-    /// Whether the address is within; a mask of no bits is `any`, and `! any` matches nothing.
-    #[inline]
-    pub fn matches_addr(&self, addr: &Addr) -> bool {
-        addr.matches(&self.addr, &self.mask) != self.negated
-    }
-
-    /// Whether the port is within.
-    #[inline]
-    pub fn matches_port(&self, port: u16) -> bool {
-        self.port.matches(port)
-    }
-
-    /// The lowest port of a range, or the one port.
-    pub fn first_port(&self) -> u16 {
-        self.port.low
-    }
-
-    /// Whether ports are looked at.
-    pub fn has_port(&self) -> bool {
-        !self.port.is_any()
-    }
 }
 
 /// Packets and bytes, by direction: in, out.
@@ -252,8 +158,8 @@ impl Rule {
         interface: u16,
         nr: u32,
     ) -> Result<Self, Errno> {
-        refuse_unsupported(&source)?;
-        let action = action(&source)?;
+        load::refuse_unsupported(&source)?;
+        let action = load::action(&source)?;
         let direction = match abi::Direction::try_from(source.direction).map_err(|_| Errno::Einval)? {
             abi::Direction::InOut => None,
             abi::Direction::In => Some(Direction::In),
@@ -277,7 +183,7 @@ impl Rule {
             _ if addresses.is_empty() => None,
             _ => return Err(Errno::Einval),
         };
-        strip(&mut source, nr);
+        load::strip(&mut source, nr);
         Ok(Rule {
             action,
             direction,
@@ -329,77 +235,6 @@ impl Rule {
         self.evaluations.store(0, Ordering::Relaxed);
         self.counters.clear();
     }
-}
-
-/// What a blocked packet's sender hears, or the other actions.
-fn action(source: &abi::Rule) -> Result<Action, Errno> {
-    let flags = source.rule_flag;
-    // 0 stands for none.
-    let icmp = |word: u16| (word != 0).then_some(((word >> 8) as u8, word as u8));
-    Ok(match abi::Action::try_from(source.action).map_err(|_| Errno::Einval)? {
-        abi::Action::Pass => Action::Pass,
-        abi::Action::Drop => {
-            let with_icmp = flags & (abi::PFRULE_RETURNICMP | abi::PFRULE_RETURN) != 0;
-            Action::Block(Answer {
-                reset: (flags & (abi::PFRULE_RETURNRST | abi::PFRULE_RETURN) != 0).then_some(source.return_ttl),
-                icmp: if with_icmp { icmp(source.return_icmp) } else { None },
-                icmp6: if with_icmp { icmp(source.return_icmp6) } else { None },
-            })
-        }
-        abi::Action::Nat | abi::Action::Rdr => Action::Translate,
-        abi::Action::NoNat | abi::Action::NoRdr => Action::NoTranslation,
-        abi::Action::Scrub | abi::Action::NoScrub | abi::Action::Binat | abi::Action::NoBinat => {
-            return Err(Errno::Eopnotsupp);
-        }
-        abi::Action::SynproxyDrop => return Err(Errno::Einval),
-    })
-}
-
-/// A rule that asks for what is not done here is refused, rather than loaded and not obeyed.
-fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
-    let flags = abi::PFRULE_RETURNRST | abi::PFRULE_RETURNICMP | abi::PFRULE_RETURN | abi::PFRULE_FRAGMENT
-        // Nothing announces states, so none is announced.
-        | abi::PFRULE_NOSYNC;
-    let asks = source.rule_flag & !flags != 0
-        || source.keep_state > abi::PF_STATE_NORMAL
-        || source.rt != abi::PF_NOPFROUTE
-        || source.os_fingerprint != abi::PF_OSFP_ANY
-        || source.rtableid > 0
-        || source.uid.op != abi::PF_OP_NONE
-        || source.gid.op != abi::PF_OP_NONE
-        || source.prob != 0
-        || source.tos != 0
-        || source.min_ttl != 0
-        || source.max_mss != 0
-        || source.max_src_nodes != 0
-        || source.max_src_states != 0
-        || source.max_src_conn != 0
-        || source.max_src_conn_rate.limit != 0
-        || !source.qname.is_empty()
-        || !source.pqname.is_empty()
-        || !source.tagname.is_empty()
-        || !source.match_tagname.is_empty()
-        || !source.overload_tblname.is_empty();
-    if asks { Err(Errno::Eopnotsupp) } else { Ok(()) }
-}
-
-/// Takes out of a rule what is the kernel's to say.
-fn strip(source: &mut abi::Rule, nr: u32) {
-    source.nr = nr;
-    source.skip = Default::default();
-    source.entries = Default::default();
-    source.rpool.list = Default::default();
-    source.rpool.cur = Default::default();
-    source.kif = Default::default();
-    source.anchor = Default::default();
-    source.overload_tbl = Default::default();
-    source.src.addr.p = 0;
-    source.dst.addr.p = 0;
-    source.evaluations = 0;
-    source.packets = [0; 2];
-    source.bytes = [0; 2];
-    source.states = 0;
-    source.src_nodes = 0;
 }
 
 /// Makes room for a rule of zeros.

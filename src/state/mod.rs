@@ -14,6 +14,7 @@
 //! in the lock order: who holds it takes no other. A body that says `unlinked` is dead, and whoever found it goes on as if
 //! there were nothing.
 
+mod extra;
 mod hash;
 mod key;
 mod partition;
@@ -27,6 +28,7 @@ mod tree;
 use core::mem::offset_of;
 use core::sync::atomic::AtomicPtr;
 
+pub use extra::Extra;
 pub use key::{Host, StateKey, Tree, TreeKey};
 use partition::Link;
 pub use table::{InsertError, Place, StateTable};
@@ -34,7 +36,7 @@ pub use table::{InsertError, Place, StateTable};
 use pf_abi::Timeout;
 
 use crate::kpi::{Direction, SoftNet, SpinGuard, SpinLock};
-use crate::mem::KArc;
+use crate::mem::{KArc, KBox};
 use crate::rule::Rule;
 use crate::wire::tcp::Seq;
 
@@ -98,6 +100,8 @@ pub struct Origin {
     pub rule: Option<KArc<Rule>>,
     /// The translation rule, if there was one.
     pub nat_rule: Option<KArc<Rule>>,
+    /// What only some states have.
+    pub extra: Option<KBox<Extra>>,
     /// The state's identity, together with `creator`; 0 lets the table choose.
     pub id: u64,
     /// The host that made it.
@@ -121,6 +125,7 @@ pub struct State {
     id: u64,
     rule: Option<KArc<Rule>>,
     nat_rule: Option<KArc<Rule>>,
+    extra: Option<KBox<Extra>>,
     /// The next state that waits to be freed.
     limbo: AtomicPtr<State>,
 }
@@ -175,9 +180,17 @@ impl State {
         self.nat_rule.as_ref()
     }
 
+    /// What only some states have.
+    #[inline]
+    pub fn extra(&self) -> Option<&Extra> {
+        self.extra.as_deref()
+    }
+
     /// The rules that count it.
-    fn rules(&self) -> impl Iterator<Item = &KArc<Rule>> {
-        self.rule.iter().chain(&self.nat_rule)
+    #[inline]
+    pub fn rules(&self) -> impl Iterator<Item = &KArc<Rule>> {
+        let anchor = self.extra().and_then(|extra| extra.anchor.as_ref());
+        self.rule.iter().chain(&self.nat_rule).chain(anchor)
     }
 
     /// The state's identity: its number, and the host that gave it.

@@ -188,6 +188,7 @@ impl StateTable {
             },
             rule: origin.rule,
             nat_rule: origin.nat_rule,
+            extra: origin.extra,
             limbo: AtomicPtr::new(ptr::null_mut()),
         };
         // SAFETY: the pool gave memory for a state, and nobody else sees it yet. It stays valid for 'a: if it is removed, it

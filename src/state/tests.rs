@@ -81,6 +81,7 @@ fn origin(key: StateKey) -> Origin {
         interface: 1,
         rule: None,
         nat_rule: None,
+        extra: None,
         id: 0,
         creator: 1,
         creation: 1000,
@@ -420,6 +421,7 @@ fn a_rule_counts_its_states() {
         let origin = Origin {
             rule: Some(rule.clone()),
             nat_rule: nat.then(|| nat_rule.clone()),
+            extra: None,
             ..origin(key(n))
         };
         table.insert(origin, body(), &level, &section)

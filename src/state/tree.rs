@@ -331,6 +331,7 @@ mod tests {
             id: 0,
             rule: None,
             nat_rule: None,
+            extra: None,
             limbo: AtomicPtr::new(ptr::null_mut()),
         })
     }

@@ -1,0 +1,232 @@
+//! A packet without a state: the rules judge it, translate it, and may have it remembered.
+//!
+//! # Locking
+//! Takes none of its own; the state table takes a partition's of each tree while a state goes in.
+
+use core::sync::atomic::Ordering;
+
+use pf_abi::{PFOTHERS_SINGLE, Reason, Timeout};
+
+use super::{Filter, Refusal, is_trackable, translation};
+use crate::iface;
+use crate::kpi::Direction;
+use crate::mem::KArc;
+use crate::packet::{Packet, Transport, answer};
+use crate::rule::{Action, Config, Rule, Subject};
+use crate::state::tcp;
+use crate::state::{Body, Host, InsertError, Origin, Peer, StateKey, Tree, TreeKey};
+
+impl Filter<'_> {
+    /// Judges a packet without a state by the rules.
+    pub(super) fn judge_new(&self, packet: &mut Packet, locked: bool) -> Result<(), Refusal> {
+        let config = self.pf.config.read(self.section);
+        let mut subject = packet.subject(self.interface);
+        let translated = self.translate(config, packet, &mut subject, locked)?;
+        let rule = match &translated {
+            Some((rule, _)) if rule.translate_pass => None,
+            _ => config.filter().last_match(&subject, &self.surroundings()),
+        };
+        self.pf.stats.count(Reason::Match);
+        if let Some(rule) = rule
+            && let Action::Block(to_send) = &rule.action
+        {
+            rule.counters.count(packet.direction, packet.len.into());
+            return Err(Refusal {
+                reason: None,
+                answer: answer(&self.pf.kernel, packet, to_send),
+            });
+        }
+        if packet.has_options && !rule.is_some_and(|rule| rule.allow_opts) {
+            return Err(Reason::IpOption.into());
+        }
+        let keeps = rule.is_some_and(|rule| rule.keep_state) || translated.is_some();
+        if keeps && is_trackable(packet) {
+            if locked {
+                return Err(Reason::StateLocked.into());
+            }
+            self.remember(packet, rule, translated)?;
+        }
+        for rule in rule.into_iter().chain(translated.map(|(rule, _)| rule)) {
+            rule.counters.count(packet.direction, packet.len.into());
+        }
+        Ok(())
+    }
+
+    /// The translation rule that is about the packet, and the three ends that it gives it; `subject` becomes what the filter
+    /// rules are to see.
+    fn translate<'c>(
+        &self,
+        config: &'c Config,
+        packet: &Packet,
+        subject: &mut Subject,
+        locked: bool,
+    ) -> Result<Option<(&'c KArc<Rule>, StateKey)>, Refusal> {
+        let list = match packet.direction {
+            Direction::Out => config.nat(),
+            Direction::In => config.rdr(),
+        };
+        if list.rules().is_empty() {
+            return Ok(None);
+        }
+        let around = self.surroundings();
+        if matches!(packet.transport, Transport::Fragment) {
+            // Without its ports there is no telling whether, and into what, it is to be translated.
+            for rule in list.rules().iter().filter(|rule| rule.may_match(subject, &around)) {
+                if rule.pool.is_some() {
+                    return Err(Reason::Fragment.into());
+                }
+                if rule.matches(subject, &around) {
+                    break;
+                }
+            }
+            return Ok(None);
+        }
+        if !is_trackable(packet) {
+            return Ok(None);
+        }
+        let Some(rule) = list.first_match(subject, &around) else {
+            return Ok(None);
+        };
+        let Some(pool) = &rule.pool else {
+            return Ok(None);
+        };
+        let (near, far) = packet.ends();
+        let key = match packet.direction {
+            Direction::Out => {
+                // While the table is locked the packet gets no further than the filter rules, and any port does for them.
+                let is_free = |near| {
+                    let key = TreeKey {
+                        near,
+                        far,
+                        af: packet.af,
+                        proto: packet.proto,
+                    };
+                    locked
+                        || self
+                            .pf
+                            .states
+                            .find(Tree::ExtGwy, &key, self.level, self.section)
+                            .is_none()
+                };
+                let gwy = pool
+                    .choose_source(&self.pf.kernel, packet.proto, near.port, is_free)
+                    .ok_or(Reason::StateInsert)?;
+                subject.src = gwy.addr;
+                if let Some((src, _)) = &mut subject.ports {
+                    *src = gwy.port;
+                }
+                StateKey {
+                    lan: near,
+                    gwy,
+                    ext: far,
+                    af: packet.af,
+                    proto: packet.proto,
+                }
+            }
+            Direction::In => {
+                let lan = if subject.ports.is_some() {
+                    pool.choose_destination(near.port, rule.dst.first_port())
+                } else {
+                    Host {
+                        addr: pool.addr(),
+                        port: near.port,
+                    }
+                };
+                subject.dst = lan.addr;
+                if let Some((_, dst)) = &mut subject.ports {
+                    *dst = lan.port;
+                }
+                StateKey {
+                    lan,
+                    gwy: near,
+                    ext: far,
+                    af: packet.af,
+                    proto: packet.proto,
+                }
+            }
+        };
+        Ok(Some((rule, key)))
+    }
+
+    /// Gives a packet that passes its translated ends, and makes a state for it. The packet comes first: one that cannot be
+    /// written to leaves no state behind, and one whose state cannot be made is dropped as it is.
+    fn remember(
+        &self,
+        packet: &mut Packet,
+        rule: Option<&KArc<Rule>>,
+        translated: Option<(&KArc<Rule>, StateKey)>,
+    ) -> Result<(), Refusal> {
+        if let Some(rule) = rule
+            && rule.max_states != 0
+            && rule.states.load(Ordering::Relaxed) >= rule.max_states
+        {
+            self.pf.stats.count_limit(pf_abi::LCNT_STATES);
+            return Err(Reason::StateLimit.into());
+        }
+        let (near, ext) = packet.ends();
+        let (nat_rule, key) = match translated {
+            Some((rule, key)) => (Some(rule.clone()), key),
+            None => (
+                None,
+                StateKey {
+                    lan: near,
+                    gwy: near,
+                    ext,
+                    af: packet.af,
+                    proto: packet.proto,
+                },
+            ),
+        };
+        let now = self.pf.kernel.uptime();
+        let body = first_body(packet, now);
+        if key.is_translated() {
+            packet
+                .rewrite(&translation(&key, packet.direction))
+                .map_err(|_| Reason::Memory)?;
+        }
+        let origin = Origin {
+            key,
+            direction: packet.direction,
+            interface: iface::ALL,
+            rule: rule.cloned(),
+            nat_rule,
+            extra: None,
+            id: 0,
+            creator: self.pf.host_id.load(Ordering::Relaxed),
+            creation: now,
+        };
+        self.pf
+            .states
+            .insert(origin, body, self.level, self.section)
+            .map_err(|error| match error {
+                InsertError::Exists => Reason::StateInsert,
+                InsertError::Limit => Reason::StateLimit,
+                InsertError::NoMemory => Reason::Memory,
+            })?;
+        self.pf.stats.count_insert();
+        Ok(())
+    }
+}
+
+/// What is known of a connection after its first packet.
+fn first_body(packet: &Packet, now: u32) -> Body {
+    let spoke = Peer {
+        state: PFOTHERS_SINGLE,
+        ..Peer::default()
+    };
+    let (timeout, (src, dst)) = match (&packet.transport, packet.segment()) {
+        (Transport::Tcp { .. }, Some(segment)) => (Timeout::TcpFirst, tcp::open(&segment)),
+        (Transport::Udp(_), _) => (Timeout::UdpFirst, (spoke, Peer::default())),
+        (Transport::Icmp { .. }, _) => (Timeout::IcmpFirst, Default::default()),
+        _ => (Timeout::OtherFirst, (spoke, Peer::default())),
+    };
+    Body {
+        unlinked: false,
+        timeout,
+        expire: now,
+        src,
+        dst,
+        packets: [1, 0],
+        bytes: [packet.len.into(), 0],
+    }
+}

@@ -1,0 +1,139 @@
+//! One end of the packets that a rule is about: an address and a port.
+//!
+//! # Locking
+//! None: immutable.
+
+use pf_abi as abi;
+
+use super::Surroundings;
+use crate::kpi::Errno;
+use crate::wire::{Addr, Af};
+
+/// How two numbers bound a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortMatch {
+    op: abi::PortOp,
+    low: u16,
+    high: u16,
+}
+
+impl PortMatch {
+    /// Takes an operator and its two ports in host order.
+    pub fn new(op: u8, port: [abi::Be16; 2]) -> Result<Self, Errno> {
+        let op = abi::PortOp::try_from(op).map_err(|_| Errno::Einval)?;
+        Ok(PortMatch {
+            op,
+            low: port[0].get(),
+            high: port[1].get(),
+        })
+    }
+
+    /// Whether `port` is within.
+    #[inline]
+    pub fn matches(&self, port: u16) -> bool {
+        match self.op {
+            abi::PortOp::None => true,
+            abi::PortOp::InsideRange => self.low < port && port < self.high,
+            abi::PortOp::Equal => port == self.low,
+            abi::PortOp::NotEqual => port != self.low,
+            abi::PortOp::Less => port < self.low,
+            abi::PortOp::LessOrEqual => port <= self.low,
+            abi::PortOp::Greater => port > self.low,
+            abi::PortOp::GreaterOrEqual => port >= self.low,
+            abi::PortOp::OutsideRange => port < self.low || port > self.high,
+            abi::PortOp::Range => self.low <= port && port <= self.high,
+        }
+    }
+
+    /// Whether it looks at ports at all.
+    pub fn is_any(&self) -> bool {
+        self.op == abi::PortOp::None
+    }
+}
+
+/// An address and a mask; a mask of no bits is `any`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Net {
+    addr: Addr,
+    mask: Addr,
+}
+
+impl Net {
+    /// Takes the ABI's. An address without a family is EINVAL; what is not an address and a mask (a table, an interface, a
+    /// route) is EOPNOTSUPP.
+    pub fn new(from: &abi::AddrWrap, af: Option<Af>) -> Result<Self, Errno> {
+        match abi::AddrKind::try_from(from.kind) {
+            Ok(abi::AddrKind::AddrMask) => (),
+            Ok(_) => return Err(Errno::Eopnotsupp),
+            Err(_) => return Err(Errno::Einval),
+        }
+        let mask = Addr::from(from.a.mask);
+        let mask = match af {
+            Some(af) => mask.of_family(af),
+            None if mask.is_zero() => mask,
+            None => return Err(Errno::Einval),
+        };
+        Ok(Net {
+            addr: Addr::from(from.a.addr).masked(&mask),
+            mask,
+        })
+    }
+
+    /// Whether the address is within.
+    #[inline]
+    pub fn contains(&self, addr: &Addr) -> bool {
+        addr.matches(&self.addr, &self.mask)
+    }
+}
+
+/// What an address is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// An address and a mask.
+    Net(Net),
+}
+
+/// One end of the packets that a rule is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    within: Within,
+    negated: bool,
+    port: PortMatch,
+}
+
+impl Endpoint {
+    /// Takes the ABI's. An address of a rule for both families is EINVAL; what is not an address and a mask (a table, an
+    /// interface, a route) is EOPNOTSUPP.
+    pub fn new(from: &abi::RuleAddr, af: Option<Af>) -> Result<Self, Errno> {
+        Ok(Endpoint {
+            within: Within::Net(Net::new(&from.addr, af)?),
+            negated: from.neg != 0,
+            port: PortMatch::new(from.port_op, from.port)?,
+        })
+    }
+
+    /// Whether the address is within; `! any` matches nothing.
+    #[inline]
+    pub fn matches_addr(&self, addr: &Addr, _around: &Surroundings<'_>) -> bool {
+        let within = match &self.within {
+            Within::Net(net) => net.contains(addr),
+        };
+        within != self.negated
+    }
+
+    /// Whether the port is within.
+    #[inline]
+    pub fn matches_port(&self, port: u16) -> bool {
+        self.port.matches(port)
+    }
+
+    /// The lowest port of a range, or the one port.
+    pub fn first_port(&self) -> u16 {
+        self.port.low
+    }
+
+    /// Whether ports are looked at.
+    pub fn has_port(&self) -> bool {
+        !self.port.is_any()
+    }
+}
