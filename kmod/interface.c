@@ -11,12 +11,63 @@
 #include <sys/param.h>
 #include <sys/systm.h>
 #include <sys/mutex.h>
+#include <sys/pserialize.h>
 #include <sys/pslist.h>
+#include <sys/socket.h>
 
 #include <net/if.h>
 #include <net/pfil.h>
+#include <netinet/in.h>
 
 #include "pf.h"
+
+static void
+pf_copy_address(uint8_t to[16], const struct sockaddr *sa)
+{
+
+	if (sa->sa_family == AF_INET)
+		memcpy(to, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+	else
+		memcpy(to, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+}
+
+/* Copies as many addresses of an interface as there is room for, and says how many it has. */
+size_t
+pfk_interface_addresses(struct ifnet *ifp, struct pf_address *to, size_t room)
+{
+	struct ifaddr *ifa;
+	struct pf_address *each;
+	size_t found = 0;
+	sa_family_t af;
+	int s;
+
+	s = pserialize_read_enter();
+	IFADDR_READER_FOREACH(ifa, ifp) {
+		af = ifa->ifa_addr->sa_family;
+		if (af != AF_INET && af != AF_INET6)
+			continue;
+		if (found++ >= room)
+			continue;
+		each = &to[found - 1];
+		memset(each, 0, sizeof(*each));
+		each->is_ipv6 = af == AF_INET6;
+		pf_copy_address(each->address, ifa->ifa_addr);
+		/* A mask may be of no family. */
+		if (ifa->ifa_netmask == NULL)
+			memset(each->mask, 0xff, sizeof(each->mask));
+		else if (af == AF_INET)
+			memcpy(each->mask, &((const struct sockaddr_in *)(const void *)ifa->ifa_netmask)->sin_addr, 4);
+		else
+			memcpy(each->mask, &((const struct sockaddr_in6 *)(const void *)ifa->ifa_netmask)->sin6_addr, 16);
+		if (ifa->ifa_dstaddr == NULL || ifa->ifa_dstaddr->sa_family != af)
+			continue;
+		each->has_broadcast = (ifp->if_flags & IFF_BROADCAST) != 0;
+		each->has_peer = (ifp->if_flags & IFF_POINTOPOINT) != 0;
+		pf_copy_address(each->other, ifa->ifa_dstaddr);
+	}
+	pserialize_read_exit(s);
+	return found;
+}
 
 /* Makes every interface known. False where memory ran out, and another scan has to make up for it. */
 bool
@@ -27,7 +78,7 @@ pf_interfaces_scan(void)
 
 	IFNET_GLOBAL_LOCK();
 	IFNET_WRITER_FOREACH(ifp) {
-		if (pfr_attach_interface(ifp->if_index, ifp->if_xname) != 0)
+		if (pfr_attach_interface(ifp, ifp->if_index, ifp->if_xname) != 0)
 			complete = false;
 	}
 	IFNET_GLOBAL_UNLOCK();
@@ -52,9 +103,9 @@ pf_interface_event(void *arg __unused, unsigned long event, void *object)
 static void
 pf_address_event(void *arg __unused, unsigned long cmd __unused, void *object)
 {
-	struct ifaddr *ifa = object;
+	struct ifnet *ifp = ((struct ifaddr *)object)->ifa_ifp;
 
-	if (pfr_attach_interface(ifa->ifa_ifp->if_index, ifa->ifa_ifp->if_xname) != 0)
+	if (pfr_attach_interface(ifp, ifp->if_index, ifp->if_xname) != 0)
 		pf_thread_scan();
 }
 

@@ -27,6 +27,17 @@ int	pf_interfaces_attach(void);
 void	pf_interfaces_detach(void);
 bool	pf_interfaces_scan(void);
 
+/* One address of an interface; an IPv4 address is in the first four bytes. */
+struct pf_address {
+	bool	is_ipv6;
+	bool	has_broadcast;		/* `other' is the broadcast address */
+	bool	has_peer;		/* `other' is the other end of the link */
+	uint8_t	address[16];
+	uint8_t	mask[16];
+	uint8_t	other[16];
+};
+size_t	pfk_interface_addresses(struct ifnet *, struct pf_address *, size_t);
+
 /* thread.c: the purge thread. */
 int	pf_thread_start(void);
 void	pf_thread_stop(void);
@@ -48,7 +59,7 @@ bool	pfr_is_running(void);
 int	pfr_hook(struct mbuf **, uint16_t, int, bool);
 int	pfr_ioctl(u_long, void *, size_t, bool, uid_t, pid_t);
 void	pfr_purge(void);
-int	pfr_attach_interface(uint16_t, const char *);
+int	pfr_attach_interface(struct ifnet *, uint16_t, const char *);
 void	pfr_detach_interface(uint16_t);
 
 #endif

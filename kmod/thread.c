@@ -1,5 +1,5 @@
 /*
- * The purge thread: kthread(9), one tick a second, and a scan of the interfaces where one was asked for.
+ * The purge thread: kthread(9), one tick a second, and a scan of the interfaces with each, or where one was asked for.
  *
  * Life cycle: pf_thread_stop() wakes it, and returns when it has gone.
  *
@@ -26,7 +26,6 @@ static struct {
 static void
 pf_thread_run(void *arg __unused)
 {
-	bool complete = true;
 	u_int due = (u_int)getticks() + hz;
 	int left;
 
@@ -35,7 +34,7 @@ pf_thread_run(void *arg __unused)
 		if (pf_thread.scan) {
 			pf_thread.scan = false;
 			mutex_exit(&pf_thread.lock);
-			complete = pf_interfaces_scan();
+			(void)pf_interfaces_scan();
 			mutex_enter(&pf_thread.lock);
 			continue;
 		}
@@ -44,8 +43,8 @@ pf_thread_run(void *arg __unused)
 			(void)cv_timedwait(&pf_thread.wanted, &pf_thread.lock, left);
 			continue;
 		}
-		/* A scan that memory did not suffice for is made again a tick later. */
-		pf_thread.scan = !complete;
+		/* Addresses may come and go without an event; and memory may not have sufficed for the scan before. */
+		pf_thread.scan = true;
 		mutex_exit(&pf_thread.lock);
 		pfr_purge();
 		due = (u_int)getticks() + hz;

@@ -5,8 +5,13 @@
 //! bound to no interface are said to be on it. The table is replaced whole on each change, and read in a passive
 //! section; the interfaces themselves are shared between the versions, so counters go on.
 //!
+//! A group is a name of several interfaces: of all that a driver has (`em` of em0, em1), as NetBSD's pf makes them. Who is of a
+//! group follows from the names.
+//!
 //! # Locking
 //! Changes come from the ioctl path and from interface events, both under the control mutex.
+
+mod address;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -15,6 +20,8 @@ use pf_abi::IfName;
 use crate::kpi::{Direction, NoMemory};
 use crate::mem::{KArc, KVec, Tally};
 use crate::wire::Af;
+
+pub use address::{DynamicAddr, InterfaceAddress};
 
 /// An interface's number in the table that stands for all of them.
 pub const ALL: u16 = 0;
@@ -75,10 +82,42 @@ fn counter(af: Af, direction: Direction, passed: bool) -> usize {
     usize::from(af == Af::Inet6) << 3 | usize::from(direction == Direction::Out) << 2 | usize::from(!passed) << 1
 }
 
+/// The name of the driver that an interface's name begins with, if a number follows.
+fn driver(name: &[u8]) -> Option<&[u8]> {
+    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let driver = name.get(..name.len() - digits)?;
+    (digits > 0 && !driver.is_empty()).then_some(driver)
+}
+
+/// A name, and what belongs to it in this version of the table.
+#[derive(Debug, Clone)]
+struct Entry {
+    interface: KArc<Interface>,
+    /// The number of the group that the interface is of, [`ALL`] where nobody speaks of one.
+    group: u16,
+    /// Its addresses, in the order of the system.
+    addresses: Option<KArc<KVec<InterfaceAddress>>>,
+}
+
+impl Entry {
+    fn new(name: IfName) -> Result<Self, NoMemory> {
+        Ok(Entry {
+            interface: KArc::new(Interface::new(name)?)?,
+            group: ALL,
+            addresses: None,
+        })
+    }
+
+    fn is_of(&self, group: &IfName) -> bool {
+        let name = self.interface.name.to_bytes().unwrap_or_default();
+        driver(name).is_some_and(|driver| group.to_bytes() == Some(driver))
+    }
+}
+
 /// All names, and the kernel's index of those that exist.
 #[derive(Debug)]
 pub struct Interfaces {
-    known: KVec<KArc<Interface>>,
+    known: KVec<Entry>,
     /// The kernel's interface index to a number here.
     attached: KVec<(u16, u16)>,
 }
@@ -87,7 +126,7 @@ impl Interfaces {
     /// Only `all`.
     pub fn new() -> Result<Self, NoMemory> {
         let mut known = KVec::new();
-        known.push(KArc::new(Interface::new(IfName::new("all").unwrap_or_default())?)?)?;
+        known.push(Entry::new(IfName::new("all").unwrap_or_default())?)?;
         Ok(Interfaces {
             known,
             attached: KVec::new(),
@@ -97,7 +136,29 @@ impl Interfaces {
     /// The interface with a number.
     #[inline]
     pub fn get(&self, number: u16) -> Option<&KArc<Interface>> {
-        self.known.get(usize::from(number))
+        self.known.get(usize::from(number)).map(|entry| &entry.interface)
+    }
+
+    /// The number of the group that an interface is of; [`ALL`] where nobody speaks of it.
+    #[inline]
+    pub fn group(&self, number: u16) -> u16 {
+        self.known.get(usize::from(number)).map_or(ALL, |entry| entry.group)
+    }
+
+    /// Whether the name of this number is that of several interfaces that are known.
+    pub fn is_group(&self, number: u16) -> bool {
+        number == ALL || self.known.iter().any(|entry| entry.group == number)
+    }
+
+    /// The addresses of the interface with this number, or of each interface of the group.
+    fn members(&self, number: u16) -> impl Iterator<Item = &[InterfaceAddress]> {
+        // A group's name comes up before an interface knows that it is of it, so looking at both is no more than one pass.
+        let of = self
+            .known
+            .iter()
+            .enumerate()
+            .filter(move |(at, entry)| number == ALL || *at == usize::from(number) || entry.group == number);
+        of.filter_map(|(_, entry)| entry.addresses.as_ref().map(|addresses| &addresses[..]))
     }
 
     /// The number of the interface that the kernel knows as `ifindex`; [`ALL`] for one that pf has not been told of.
@@ -111,13 +172,13 @@ impl Interfaces {
 
     /// The number of a name, if it has one.
     pub fn find(&self, name: &IfName) -> Option<u16> {
-        let at = self.known.iter().position(|interface| interface.name == *name)?;
+        let at = self.known.iter().position(|entry| entry.interface.name == *name)?;
         u16::try_from(at).ok()
     }
 
     /// Every interface and its number.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &KArc<Interface>)> {
-        (0u16..).zip(self.known.iter())
+        (0u16..).zip(self.known.iter().map(|entry| &entry.interface))
     }
 
     /// Whether an interface of this number exists now.
@@ -127,8 +188,8 @@ impl Interfaces {
 
     fn copy(&self) -> Result<Self, NoMemory> {
         let mut known = KVec::with_capacity(self.known.len() + 1)?;
-        for interface in self.known.iter() {
-            known.push(interface.clone())?;
+        for entry in self.known.iter() {
+            known.push(entry.clone())?;
         }
         let mut attached = KVec::with_capacity(self.attached.len() + 1)?;
         for pair in self.attached.iter() {
@@ -144,8 +205,43 @@ impl Interfaces {
             return Ok((new, number));
         }
         let number = u16::try_from(new.known.len()).map_err(|_| NoMemory)?;
-        new.known.push(KArc::new(Interface::new(name)?)?)?;
+        let mut entry = Entry::new(name)?;
+        // It may be of a group that is spoken of, or be the group of what is there.
+        if let Some(driver) = driver(name.to_bytes().unwrap_or_default()) {
+            let group = new
+                .known
+                .iter()
+                .position(|of| of.interface.name.to_bytes() == Some(driver));
+            entry.group = group.and_then(|at| u16::try_from(at).ok()).unwrap_or(ALL);
+        }
+        for member in new.known.iter_mut().filter(|member| member.is_of(&name)) {
+            member.group = number;
+        }
+        new.known.push(entry)?;
         Ok((new, number))
+    }
+
+    /// A table in which the kernel's `ifindex` has these addresses, and no others. One that pf has not been told of has none.
+    pub fn with_addresses(&self, ifindex: u16, addresses: &[InterfaceAddress]) -> Result<Self, NoMemory> {
+        let mut new = self.copy()?;
+        let number = new.number(ifindex);
+        let mut list = KVec::with_capacity(addresses.len())?;
+        for address in addresses {
+            list.push(*address)?;
+        }
+        if let Some(entry) = new.known.get_mut(usize::from(number))
+            && number != ALL
+        {
+            entry.addresses = Some(KArc::new(list)?);
+        }
+        Ok(new)
+    }
+
+    /// Whether the kernel's `ifindex` has these addresses already.
+    pub fn has_addresses(&self, ifindex: u16, addresses: &[InterfaceAddress]) -> bool {
+        let known = self.known.get(usize::from(self.number(ifindex)));
+        let known = known.and_then(|entry| entry.addresses.as_ref());
+        known.map_or(&[][..], |known| &known[..]) == addresses
     }
 
     /// A table in which the kernel's `ifindex` is `name`.
@@ -161,6 +257,10 @@ impl Interfaces {
     /// A table without the kernel's `ifindex`.
     pub fn without_attached(&self, ifindex: u16) -> Result<Self, NoMemory> {
         let mut new = self.copy()?;
+        let number = new.number(ifindex);
+        if let Some(entry) = new.known.get_mut(usize::from(number)) {
+            entry.addresses = None;
+        }
         let mut kept = KVec::with_capacity(new.attached.len())?;
         for pair in new.attached.iter().filter(|(index, _)| *index != ifindex) {
             kept.push(*pair)?;

@@ -30,7 +30,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use pf_abi::IfName;
 
 use ctl::Control;
-use iface::Interfaces;
+use iface::{InterfaceAddress, Interfaces};
 use kpi::{Caller, Direction, Errno, Kernel, Mbuf, Mutex, NoMemory, Passive, ReadSection, SoftNet};
 use mem::{KBox, Snapshot};
 use purge::Sweep;
@@ -177,6 +177,21 @@ impl Pf {
         let interfaces = self.interfaces.read(&section);
         let number = interfaces.number(ifindex);
         number != iface::ALL && interfaces.find(name) == Some(number)
+    }
+
+    /// The addresses that an interface has now, all of them, in the order in which the system has them. Called whenever one
+    /// comes or goes, after [`attach_interface`](Self::attach_interface).
+    pub fn set_interface_addresses(&self, ifindex: u16, addresses: &[InterfaceAddress]) -> Result<(), NoMemory> {
+        let _control = self.control.lock();
+        let is_known = {
+            let level = SoftNet::raise();
+            let section = self.passive.read(&level);
+            self.interfaces.read(&section).has_addresses(ifindex, addresses)
+        };
+        if is_known {
+            return Ok(());
+        }
+        self.change_interfaces(|interfaces| interfaces.with_addresses(ifindex, addresses))
     }
 
     /// An interface has gone.

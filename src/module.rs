@@ -15,9 +15,11 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use pf_abi::ioctl::{DIOCSTART, DIOCSTOP};
 
+use crate::iface::InterfaceAddress;
 use crate::kpi::netbsd::exports;
 use crate::kpi::{Caller, Direction, Errno, Kernel, LogLevel, Mbuf, Mutex, NoMemory, SoftNet, UserMemory};
-use crate::mem::KBox;
+use crate::mem::{KBox, KVec};
+use crate::wire::{Addr, Af};
 use crate::{Pf, Verdict};
 
 struct Module {
@@ -176,20 +178,71 @@ extern "C" fn pfr_purge() {
     module().pf.purge();
 }
 
-/// Makes an interface known: 0 or an error number.
+/// Makes an interface known, and its addresses: 0 or an error number.
 ///
 /// # Safety
-/// `name` is a string.
+/// `interface` is an interface that stays while this runs; `name` is a string.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pfr_attach_interface(ifindex: u16, name: *const c_char) -> c_int {
+unsafe extern "C" fn pfr_attach_interface(interface: *mut exports::ifnet, ifindex: u16, name: *const c_char) -> c_int {
     // SAFETY: the caller's word.
     let name = unsafe { CStr::from_ptr(name) };
-    errno(
-        module()
-            .pf
-            .attach_interface(ifindex, name.to_bytes())
-            .map_err(Errno::from),
-    )
+    let pf = &module().pf;
+    let attached = pf.attach_interface(ifindex, name.to_bytes()).and_then(|()| {
+        // SAFETY: the caller's word.
+        let addresses = unsafe { addresses(interface)? };
+        pf.set_interface_addresses(ifindex, &addresses)
+    });
+    errno(attached.map_err(Errno::from))
+}
+
+/// The addresses of an interface.
+///
+/// # Safety
+/// It is an interface, and stays while this runs.
+unsafe fn addresses(interface: *mut exports::ifnet) -> Result<KVec<InterfaceAddress>, NoMemory> {
+    const ZERO: exports::pf_address = exports::pf_address {
+        is_ipv6: false,
+        has_broadcast: false,
+        has_peer: false,
+        address: [0; 16],
+        mask: [0; 16],
+        other: [0; 16],
+    };
+    let mut room = 8;
+    loop {
+        let mut raw = KVec::filled(ZERO, room)?;
+        // SAFETY: the caller's word; there is room for so many.
+        let found = unsafe { exports::pfk_interface_addresses(interface, raw.as_mut_ptr(), raw.len()) };
+        if found > room {
+            room = found;
+            continue;
+        }
+        let mut addresses = KVec::with_capacity(found)?;
+        for each in raw.iter().take(found) {
+            addresses.push(address(each))?;
+        }
+        return Ok(addresses);
+    }
+}
+
+/// An address as the engine has it.
+fn address(from: &exports::pf_address) -> InterfaceAddress {
+    let af = if from.is_ipv6 { Af::Inet6 } else { Af::Inet };
+    // The kernel keeps the number of the interface inside a link-local address.
+    let plain = |mut octets: [u8; 16]| {
+        if af == Af::Inet6 && octets[0] == 0xfe && octets[1] & 0xc0 == 0x80 {
+            (octets[2], octets[3]) = (0, 0);
+        }
+        Addr::from_octets(octets).of_family(af)
+    };
+    let prefix = Addr::from_octets(from.mask)
+        .to_bits()
+        .leading_ones()
+        .min(af.bits().into());
+    let mut to = InterfaceAddress::new(af, plain(from.address), prefix as u8);
+    to.broadcast = from.has_broadcast.then(|| plain(from.other));
+    to.peer = from.has_peer.then(|| plain(from.other));
+    to
 }
 
 /// An interface has gone.
@@ -215,7 +268,7 @@ const _: () = {
     let _: [unsafe extern "C" fn(c_ulong, *mut c_void, usize, bool, u32, i32) -> c_int; 2] =
         [pfr_ioctl, exports::pfr_ioctl];
     let _: [unsafe extern "C" fn(); 2] = [pfr_purge, exports::pfr_purge];
-    let _: [unsafe extern "C" fn(u16, *const c_char) -> c_int; 2] =
+    let _: [unsafe extern "C" fn(*mut exports::ifnet, u16, *const c_char) -> c_int; 2] =
         [pfr_attach_interface, exports::pfr_attach_interface];
     let _: [unsafe extern "C" fn(u16); 2] = [pfr_detach_interface, exports::pfr_detach_interface];
 };

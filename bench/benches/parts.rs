@@ -9,7 +9,7 @@ use pf::iface::Interfaces;
 use pf::kpi::{Direction, Kernel, Mbuf, Passive, SoftNet};
 use pf::mem::{KBox, KVec};
 use pf::packet::{Packet, Rewrite};
-use pf::rule::{Rule, RuleList, Surroundings};
+use pf::rule::{Numbers, Rule, RuleList, Surroundings};
 use pf::state::tcp::{Segment, track};
 use pf::state::{Body, Host, Peer};
 use pf::wire::checksum::Sum;
@@ -131,7 +131,7 @@ fn rules(count: u16) -> RuleList {
         source.keep_state = PF_STATE_NORMAL;
         source.dst.port_op = PortOp::Equal.into();
         source.dst.port[0] = pf_abi::Be16::new(443 + count - nr);
-        let rule = Rule::new(source, KVec::new(), 0, nr.into()).expect("a good rule");
+        let rule = Rule::new(source, KVec::new(), &Numbers::default(), nr.into()).expect("a good rule");
         list.push(rule).expect("memory");
     }
     list

@@ -20,8 +20,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use ipnet::IpNet;
+use pf::iface::InterfaceAddress;
 use pf::kpi::{Direction, Kernel, LogLevel, Mbuf, NoMemory, SoftNet};
 use pf::mem::KBox;
+use pf::wire::Af;
 use pf::{Pf, Verdict};
 use tracing::{debug, error, info};
 
@@ -79,6 +82,28 @@ impl Router {
     /// The interfaces.
     pub fn links(&self) -> &Links {
         &self.links
+    }
+
+    /// Tells the packet filter the addresses of the interface at this position.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn set_addresses(&self, position: Position, addresses: &[IpNet]) -> Result<()> {
+        let address = |net: &IpNet| {
+            let mut address = match net {
+                IpNet::V4(_) => InterfaceAddress::new(Af::Inet, net.addr().into(), net.prefix_len()),
+                IpNet::V6(_) => InterfaceAddress::new(Af::Inet6, net.addr().into(), net.prefix_len()),
+            };
+            address.broadcast = match net {
+                IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast().into()),
+                _ => None,
+            };
+            address
+        };
+        let addresses: Vec<InterfaceAddress> = addresses.iter().map(address).collect();
+        self.pf
+            .set_interface_addresses(index(position), &addresses)
+            .map_err(|NoMemory| anyhow!("out of memory"))
     }
 
     /// The interface at this position is gone for good.

@@ -54,6 +54,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let links = Arc::new(Links::new(interfaces, table));
     let router = Router::new(Arc::clone(&links), options.icmp_rate)?;
+    for (position, spec) in options.interfaces.iter().enumerate() {
+        router.set_addresses(position, &spec.addresses)?;
+    }
     let stop = Stop::new()?;
     let control = Control::listen(&options.socket)?;
 

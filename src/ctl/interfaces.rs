@@ -5,12 +5,12 @@
 
 use core::sync::atomic::Ordering;
 
-use pf_abi::{IfName, IocIface, Kif, PFI_IFLAG_SKIP, UserPtr};
+use pf_abi::{AddrWrap, IfName, IocIface, Kif, PF_ADDR_DYNIFTL, PFI_IFLAG_SKIP, UserPtr};
 use zerocopy::IntoBytes;
 
 use super::{Control, element, name};
 use crate::Pf;
-use crate::iface::{Interface, Interfaces};
+use crate::iface::{self, Interface, Interfaces};
 use crate::kpi::{Caller, Direction, Errno, SoftNet};
 use crate::mem::KBox;
 use crate::wire::Af;
@@ -42,6 +42,22 @@ pub(super) fn number(pf: &Pf, _control: &mut Control, name: IfName) -> Result<u1
         Ok(new)
     })?;
     Ok(number)
+}
+
+/// The number of the interface whose addresses an address stands for; `ALL` for `self`, and for what is no interface.
+///
+/// # Errors
+/// EINVAL for a name without an end or without anything before it, and as [`number`].
+pub(super) fn dynamic(pf: &Pf, control: &mut Control, addr: &AddrWrap) -> Result<u16, Errno> {
+    if addr.kind != PF_ADDR_DYNIFTL {
+        return Ok(iface::ALL);
+    }
+    let ifname = name(&addr.ifname())?;
+    match ifname.to_bytes() {
+        Some([]) | None => Err(Errno::Einval),
+        Some(b"self") => Ok(iface::ALL),
+        Some(_) => number(pf, control, ifname),
+    }
 }
 
 /// Whether `filter` names the interface: by its whole name, by the name of its driver, or, empty, as all others.
@@ -127,8 +143,9 @@ fn export(pf: &Pf, number: u16, filter: &[u8], to: &mut Kif) -> Export {
     } else {
         0
     };
-    // No pointer, but not 0 either: the interface exists.
+    // No pointers, but not 0 either: the interface exists, the group has members.
     to.ifp = UserPtr(interfaces.is_attached(number).into());
+    to.group = UserPtr(interfaces.is_group(number).into());
     Export::Done
 }
 

@@ -19,12 +19,12 @@ use pf_abi::{
 };
 use zerocopy::IntoBytes;
 
-use super::{element, interfaces, name};
+use super::{Control, element, interfaces, name};
 use crate::Pf;
 use crate::iface;
 use crate::kpi::{Caller, Errno, SoftNet};
 use crate::mem::{KArc, KBox, KVec};
-use crate::rule::{self, Rule, RuleList};
+use crate::rule::{self, Numbers, Rule, RuleList};
 
 /// Lists that a transaction may have.
 const MAX_ELEMENTS: usize = 64;
@@ -266,13 +266,22 @@ pub(super) fn add(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
     check_names(&mut source)?;
     source.cuid = caller.uid;
     source.cpid = caller.pid;
-    let interface = match source.ifname {
-        IfName::EMPTY => iface::ALL,
-        ifname => interfaces::number(pf, &mut control, ifname)?,
-    };
+    let numbers = numbers(pf, &mut control, &source)?;
     let nr = u32::try_from(nr).map_err(|_| Errno::Enospc)?;
-    let rule = Rule::new(source, addresses, interface, nr)?;
+    let rule = Rule::new(source, addresses, &numbers, nr)?;
     Ok(control.staging.list(kind).rules.push(rule)?)
+}
+
+/// The numbers of the names that a rule speaks of, which get one where they have none.
+fn numbers(pf: &Pf, control: &mut Control, rule: &pf_abi::Rule) -> Result<Numbers, Errno> {
+    Ok(Numbers {
+        interface: match rule.ifname {
+            IfName::EMPTY => iface::ALL,
+            ifname => interfaces::number(pf, control, ifname)?,
+        },
+        src: interfaces::dynamic(pf, control, &rule.src.addr)?,
+        dst: interfaces::dynamic(pf, control, &rule.dst.addr)?,
+    })
 }
 
 /// Every name of a rule ends in a NUL, and is all zeros behind it.
@@ -318,14 +327,21 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
     if arg.ticket != control.staging.list(kind).active {
         return Err(Errno::Ebusy);
     }
-    with_rules(pf, kind, |rules| {
-        let rule = rules.get(arg.nr as usize).ok_or(Errno::Ebusy)?;
+    {
+        let level = SoftNet::raise();
+        let section = pf.read(&level);
+        let list = pf.config.read(&section).list(kind).ok_or(Errno::Ebusy)?;
+        let rule = list.rules().get(arg.nr as usize).ok_or(Errno::Ebusy)?;
         rule.export(&mut arg.rule);
+        let interfaces = pf.interfaces.read(&section);
+        for (end, to) in [(&rule.src, &mut arg.rule.src), (&rule.dst, &mut arg.rule.dst)] {
+            // Where a kernel has a pointer, a count comes out.
+            to.addr.p = end.count(interfaces).map_or(0, |count| count as u64);
+        }
         if clear {
             rule.clear_counters();
         }
-        Ok::<_, Errno>(())
-    })?;
+    }
     // No rule is ever skipped: not one stands in the way of the evaluation of the next.
     arg.rule.skip.fill(NO_RULE.into());
     arg.anchor_call = AnchorPath::EMPTY;

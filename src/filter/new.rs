@@ -21,6 +21,7 @@ impl Filter<'_> {
     pub(super) fn judge_new(&self, packet: &mut Packet, locked: bool) -> Result<(), Refusal> {
         let config = self.pf.config.read(self.section);
         let mut subject = packet.subject(self.interface);
+        subject.group = self.interfaces.group(self.interface);
         let translated = self.translate(config, packet, &mut subject, locked)?;
         let rule = match &translated {
             Some((rule, _)) if rule.translate_pass => None,

@@ -21,6 +21,7 @@ pub use answer::answer;
 pub use quote::Quote;
 pub use rewrite::Rewrite;
 
+use crate::iface;
 use crate::kpi::{Direction, Mbuf};
 use crate::rule::Subject;
 use crate::state::tcp::Segment;
@@ -192,11 +193,12 @@ impl Packet {
         self.mbuf
     }
 
-    /// What rules look at.
+    /// What rules look at, but for the group that the interface is of.
     pub fn subject(&self, interface: u16) -> Subject {
         Subject {
             direction: self.direction,
             interface,
+            group: iface::ALL,
             af: self.af,
             proto: self.proto,
             src: self.src,

@@ -6,6 +6,7 @@
 use pf_abi as abi;
 
 use super::Surroundings;
+use crate::iface::{DynamicAddr, Interfaces};
 use crate::kpi::Errno;
 use crate::wire::{Addr, Af};
 
@@ -91,6 +92,8 @@ impl Net {
 enum Within {
     /// An address and a mask.
     Net(Net),
+    /// What addresses an interface has.
+    Dynamic(DynamicAddr),
 }
 
 /// One end of the packets that a rule is about.
@@ -102,11 +105,18 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Takes the ABI's. An address of a rule for both families is EINVAL; what is not an address and a mask (a table, an
-    /// interface, a route) is EOPNOTSUPP.
-    pub fn new(from: &abi::RuleAddr, af: Option<Af>) -> Result<Self, Errno> {
+    /// Takes the ABI's. `interface` is the number of the interface whose addresses are meant, if they are. An address of a rule
+    /// for both families is EINVAL; a table or a route is EOPNOTSUPP.
+    pub fn new(from: &abi::RuleAddr, interface: u16, af: Option<Af>) -> Result<Self, Errno> {
+        let within = match abi::AddrKind::try_from(from.addr.kind) {
+            Ok(abi::AddrKind::DynIfTl) => {
+                let mask = Addr::from(from.addr.a.mask);
+                Within::Dynamic(DynamicAddr::new(interface, from.addr.iflags, mask)?)
+            }
+            _ => Within::Net(Net::new(&from.addr, af)?),
+        };
         Ok(Endpoint {
-            within: Within::Net(Net::new(&from.addr, af)?),
+            within,
             negated: from.neg != 0,
             port: PortMatch::new(from.port_op, from.port)?,
         })
@@ -114,11 +124,20 @@ impl Endpoint {
 
     /// Whether the address is within; `! any` matches nothing.
     #[inline]
-    pub fn matches_addr(&self, addr: &Addr, _around: &Surroundings<'_>) -> bool {
+    pub fn matches_addr(&self, af: Af, addr: &Addr, around: &Surroundings<'_>) -> bool {
         let within = match &self.within {
             Within::Net(net) => net.contains(addr),
+            Within::Dynamic(dynamic) => dynamic.contains(around.interfaces, af, addr),
         };
         within != self.negated
+    }
+
+    /// How many addresses it stands for now, where that may change.
+    pub fn count(&self, interfaces: &Interfaces) -> Option<usize> {
+        match &self.within {
+            Within::Net(_) => None,
+            Within::Dynamic(dynamic) => Some(dynamic.count(interfaces)),
+        }
     }
 
     /// Whether the port is within.

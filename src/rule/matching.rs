@@ -16,6 +16,8 @@ pub struct Subject {
     pub direction: Direction,
     /// The interface, by its number in the interface table.
     pub interface: u16,
+    /// The group that it is of, by its number; 0 where none is spoken of.
+    pub group: u16,
     /// The family.
     pub af: Af,
     /// The protocol.
@@ -55,12 +57,18 @@ impl Rule {
     /// The same without what a fragment does not show: ports, flags, types.
     #[inline]
     pub fn may_match(&self, subject: &Subject, around: &Surroundings<'_>) -> bool {
-        (self.interface == 0 || (self.interface == subject.interface) != self.interface_negated)
+        (self.interface == 0 || self.is_on(subject) != self.interface_negated)
             && self.direction.is_none_or(|direction| direction == subject.direction)
             && self.af.is_none_or(|af| af == subject.af)
             && self.proto.is_none_or(|proto| proto == subject.proto)
-            && self.src.matches_addr(&subject.src, around)
-            && self.dst.matches_addr(&subject.dst, around)
+            && self.src.matches_addr(subject.af, &subject.src, around)
+            && self.dst.matches_addr(subject.af, &subject.dst, around)
+    }
+
+    /// Whether the packet is on the rule's interface, or on one of its group.
+    #[inline]
+    fn is_on(&self, subject: &Subject) -> bool {
+        self.interface == subject.interface || self.interface == subject.group
     }
 
     #[inline]

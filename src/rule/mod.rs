@@ -85,6 +85,17 @@ impl Counters {
     }
 }
 
+/// The numbers of the names that a rule speaks of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Numbers {
+    /// Of its interface, or the group; 0 for any.
+    pub interface: u16,
+    /// Of the interface whose addresses are its source, if they are.
+    pub src: u16,
+    /// The same of its destination.
+    pub dst: u16,
+}
+
 /// A rule of any list.
 #[derive(Debug)]
 pub struct Rule {
@@ -147,15 +158,15 @@ pub struct Rule {
 type KVecOfAddresses = crate::mem::KVec<abi::PoolAddr>;
 
 impl Rule {
-    /// Takes a rule as the ABI has it, and the addresses of its pool. `interface` is the number of `source.ifname`, `nr` its
-    /// number in its list.
+    /// Takes a rule as the ABI has it, and the addresses of its pool. `numbers` are those of the names in it, `nr` its number in
+    /// its list.
     ///
     /// # Errors
     /// EINVAL for what makes no sense, EOPNOTSUPP for what makes sense and is not done here.
     pub fn new(
         mut source: KBox<abi::Rule>,
         addresses: KVecOfAddresses,
-        interface: u16,
+        numbers: &Numbers,
         nr: u32,
     ) -> Result<Self, Errno> {
         load::refuse_unsupported(&source)?;
@@ -170,7 +181,10 @@ impl Rule {
             af => Some(Af::try_from(af).map_err(|_| Errno::Einval)?),
         };
         let proto = (source.proto != 0).then_some(Proto(source.proto));
-        let (src, dst) = (Endpoint::new(&source.src, af)?, Endpoint::new(&source.dst, af)?);
+        let (src, dst) = (
+            Endpoint::new(&source.src, numbers.src, af)?,
+            Endpoint::new(&source.dst, numbers.dst, af)?,
+        );
         let has_ports = matches!(proto, Some(Proto::TCP | Proto::UDP));
         if (src.has_port() || dst.has_port()) && !has_ports {
             return Err(Errno::Einval);
@@ -189,7 +203,7 @@ impl Rule {
             direction,
             quick: source.quick != 0,
             log: source.log,
-            interface,
+            interface: numbers.interface,
             interface_negated: source.ifnot != 0,
             af,
             proto,

@@ -16,7 +16,7 @@ use super::*;
 use crate::kpi::host::fail_allocations;
 use crate::kpi::{Kernel, Passive};
 use crate::mem::KVec;
-use crate::rule;
+use crate::rule::{self, Numbers};
 use crate::wire::{Addr, Af, Proto};
 
 /// Numbers that repeat from run to run (SplitMix64).
@@ -405,8 +405,8 @@ fn out_of_memory_at_any_point_leaves_the_table_whole() {
 
 #[test]
 fn a_rule_counts_its_states() {
-    let rule = KArc::new(Rule::new(rule::blank().unwrap(), KVec::new(), 0, 0).unwrap()).unwrap();
-    let nat_rule = KArc::new(Rule::new(rule::blank().unwrap(), KVec::new(), 0, 1).unwrap()).unwrap();
+    let rule = KArc::new(Rule::new(rule::blank().unwrap(), KVec::new(), &Numbers::default(), 0).unwrap()).unwrap();
+    let nat_rule = KArc::new(Rule::new(rule::blank().unwrap(), KVec::new(), &Numbers::default(), 1).unwrap()).unwrap();
     let count = || {
         (
             rule.states.load(Ordering::Relaxed),
@@ -574,7 +574,7 @@ fn threads_lose_nothing_and_see_nothing_wrong() {
     const THREADS: u32 = 3;
     const OWN: u32 = 8000;
     const SHARED: u32 = 16;
-    let rule = KArc::new(Rule::new(rule::blank().unwrap(), KVec::new(), 0, 0).unwrap()).unwrap();
+    let rule = KArc::new(Rule::new(rule::blank().unwrap(), KVec::new(), &Numbers::default(), 0).unwrap()).unwrap();
     let table = table(usize::MAX);
     let passive = Passive::new().unwrap();
     let (inserted, killed) = (AtomicUsize::new(0), AtomicUsize::new(0));

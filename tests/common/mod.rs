@@ -9,9 +9,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use pf::iface::InterfaceAddress;
 use pf::kpi::host::AddressSpace;
 use pf::kpi::{Caller, Direction, Errno, Kernel, Mbuf, SoftNet, UserMemory};
 use pf::mem::KBox;
+use pf::wire::Af;
 use pf::{Pf, Verdict};
 use pf_abi::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -154,6 +156,18 @@ impl Machine {
         let mut status = Status::default();
         self.read_ioctl(DIOCGETSTATUS, &mut status).unwrap();
         status
+    }
+
+    /// Gives an interface, by its index, these addresses: `192.0.2.1/24`, and nothing else about them.
+    pub(crate) fn set_addresses(&self, ifindex: u16, addresses: &[&str]) {
+        let address = |text: &&str| {
+            let (ip, prefix) = text.split_once('/').unwrap();
+            let ip: IpAddr = ip.parse().unwrap();
+            let af = if ip.is_ipv4() { Af::Inet } else { Af::Inet6 };
+            InterfaceAddress::new(af, ip.into(), prefix.parse().unwrap())
+        };
+        let addresses: Vec<_> = addresses.iter().map(address).collect();
+        self.pf.set_interface_addresses(ifindex, &addresses).unwrap();
     }
 
     /// Runs the purge over the whole table.

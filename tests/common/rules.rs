@@ -34,6 +34,10 @@ fn endpoint(text: &str, af: &mut u8, to: &mut RuleAddr) {
     if text == "any" {
         return;
     }
+    if let Some(dynamic) = text.strip_prefix('(') {
+        to.addr = dynamic_addr(dynamic.strip_suffix(')').unwrap());
+        return;
+    }
     let (ip, len) = text.split_once('/').unwrap_or((text, ""));
     let ip: IpAddr = ip.parse().unwrap();
     let most = if ip.is_ipv4() { 32 } else { 128 };
@@ -45,6 +49,25 @@ fn endpoint(text: &str, af: &mut u8, to: &mut RuleAddr) {
     };
     *af = if ip.is_ipv4() { AF_INET } else { AF_INET6 };
     to.addr = AddrWrap::masked(addr(ip), addr(mask));
+}
+
+/// `(em0)`, `(em0:network)`, `(em0:network:0)`, as pfctl(8) loads them
+pub(crate) fn dynamic_addr(text: &str) -> AddrWrap {
+    let mut words = text.split(':');
+    let mut wrap = AddrWrap::any();
+    wrap.set_ifname(IfName::new(words.next().unwrap()).unwrap());
+    wrap.a.mask = addr(IpAddr::from([0xff; 16]));
+    wrap.kind = PF_ADDR_DYNIFTL;
+    for word in words {
+        wrap.iflags |= match word {
+            "network" => PFI_AFLAG_NETWORK,
+            "broadcast" => PFI_AFLAG_BROADCAST,
+            "peer" => PFI_AFLAG_PEER,
+            "0" => PFI_AFLAG_NOALIAS,
+            _ => panic!("{word}"),
+        };
+    }
+    wrap
 }
 
 /// The words of a rule.

@@ -185,8 +185,9 @@ fn interfaces_are_told_by_name_or_driver() {
         let exists = matches!(kif.name.as_str(), Some("em0" | "em1" | "em10"));
         assert_eq!(kif.ifp, UserPtr(exists.into()), "{:?}", kif.name);
         assert_eq!(kif.tzero, boot);
-        let no_pointer = [kif.tree.as_slice(), &[kif.ah_cookie, kif.group], &kif.dynaddrs].concat();
+        let no_pointer = [kif.tree.as_slice(), &[kif.ah_cookie], &kif.dynaddrs].concat();
         assert!(no_pointer.iter().all(|pointer| *pointer == UserPtr(0)));
+        assert_eq!(kif.group, UserPtr((kif.name.as_str() == Some("all")).into()));
     }
 }
 

@@ -7,6 +7,7 @@ mod fuzz;
 mod gate;
 mod headers;
 mod icmp;
+mod interfaces;
 mod lock;
 mod memory;
 mod nat;

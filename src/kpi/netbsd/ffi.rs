@@ -17,8 +17,9 @@ include!(concat!(env!("OUT_DIR"), "/netbsd.rs"));
 /// What src/module.rs has to do with C: `kmod/pf.h`.
 pub(crate) mod exports {
     pub(crate) use super::{
-        EHOSTUNREACH, PFIL_IN, mbuf, pfk_hooks_attach, pfk_hooks_detach, pfr_attach_interface, pfr_detach_interface,
-        pfr_hook, pfr_ioctl, pfr_is_running, pfr_load, pfr_purge, pfr_unload,
+        EHOSTUNREACH, PFIL_IN, ifnet, mbuf, pf_address, pfk_hooks_attach, pfk_hooks_detach, pfk_interface_addresses,
+        pfr_attach_interface, pfr_detach_interface, pfr_hook, pfr_ioctl, pfr_is_running, pfr_load, pfr_purge,
+        pfr_unload,
     };
 }
 
