@@ -1,0 +1,201 @@
+"""What a guest is made of: a kernel, a root file system, and a payload with our module, our tools and the guest's scripts.
+
+Where they come from, in this order:
+
+    NETBSD_KERNEL, NETBSD_ROOT      a kernel, and an image or a directory, made by hand; both
+    NETBSD_RELEASE                  a release in its official layout: a directory, an http(s) URL, or 10.1 or 11.0
+    (nothing)                       the official 10.1 and 11.0
+
+NETBSD_SYS is the sys/ of the kernel's own source tree, for a kernel that is no release. NETBSD_DEBUG_KERNEL is a second kernel
+of the same version, with DIAGNOSTIC, LOCKDEBUG and NET_MPSAFE.
+"""
+
+import glob
+import mmap
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+from . import Failed, accel, check, image
+from .release import OFFICIAL, VERSIONS, Release, cache_directory
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+GUEST = os.path.join(ROOT, "tests-vm", "guest")
+HOW_TO_GET_ONE = (
+    "a NetBSD for the virtual machine: `scripts/vm image` fetches the official 10.1 and 11.0; NETBSD_RELEASE=DIRECTORY|URL is "
+    "another place that has a release; NETBSD_KERNEL=FILE and NETBSD_ROOT=IMAGE|DIRECTORY are a kernel and a root of your own"
+)
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def version_of_kernel(kernel):
+    """What the kernel says of itself: 10.1, 10.99.12."""
+    with open(kernel, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found = re.search(rb"NetBSD (\d+\.\d+(?:\.\d+)?)[ _A-Z0-9.]*\(", data)
+    check(found, f"{kernel} does not say which NetBSD it is")
+    return found[1].decode()
+
+
+class Kit:
+    """All that a guest needs, on this machine's disk."""
+
+    def __init__(self, name, kernel, root, debug_kernel=None, version=None, options=None):
+        self.name, self.kernel, self.root, self.debug_kernel = name, kernel, root, debug_kernel
+        self.version = version or version_of_kernel(kernel)
+        self.payload = None
+        self.log = options.log if options else None
+        self.cpus = (options.cpus if options else 0) or min(2, os.cpu_count() or 1)
+        self.accel = (options.accel if options else None) or accel.choose(kernel, say)
+        self.has_fault_injection = False
+
+    def with_kernel(self, kernel):
+        """The same with another kernel."""
+        other = object.__new__(Kit)
+        other.__dict__.update(self.__dict__, kernel=kernel)
+        return other
+
+    def make_payload(self, scratch, build=True):
+        """Builds the module and the tools for the kernel, and packs them."""
+        files = {name: os.path.join(GUEST, name) for name in os.listdir(GUEST) if name.endswith(".sh")}
+        dist = os.path.join(ROOT, "dist", f"netbsd-{self.version}-amd64")
+        if build:
+            build_module(self.version)
+            build_module(self.version, "--fault-injection", "--no-pfctl")
+        for name, place in (("pf.kmod", "pf.kmod"), ("pfctl", "bin/pfctl"), ("pfctl", "bin/pfs")):
+            path = os.path.join(dist, name)
+            check(os.path.exists(path), f"{path} is not there: scripts/build-kmod makes it")
+            files[place] = path
+        fault = os.path.join(dist + "-fault-injection", "pf.kmod")
+        if os.path.exists(fault):
+            files["fault/pf.kmod"] = fault
+            self.has_fault_injection = True
+        files["bin/pfprobe"] = build_probe(self.version, scratch)
+        files["rc.d/pf_states"] = os.path.join(ROOT, "etc", "rc.d", "pf_states")
+        self.payload = os.path.join(scratch, f"payload-{self.name}.img")
+        image.payload(files, self.payload)
+
+
+def build_module(version, *options):
+    """scripts/build-kmod, for a release or for a kernel of one's own."""
+    sys_directory = os.environ.get("NETBSD_SYS")
+    if sys_directory:
+        options = ("--sys", sys_directory, *options)
+    elif version in VERSIONS:
+        options = ("--netbsd", version, *options)
+    else:
+        raise Failed(
+            f"the kernel is NetBSD {version}: to build the module for it, NETBSD_SYS has to be the sys/ of its source tree"
+        )
+    done = subprocess.run([os.path.join(ROOT, "scripts", "build-kmod"), *options], stdout=subprocess.PIPE, text=True, check=False)
+    check(done.returncode == 0, f"scripts/build-kmod {' '.join(options)} failed: {done.stdout.strip()}")
+    made = done.stdout.splitlines()[-1]
+    check(f"netbsd-{version}-amd64" in made, f"NETBSD_SYS is not of NetBSD {version}, which the kernel is: the module is in {made}")
+
+
+def build_probe(version, scratch):
+    """guest/pfprobe.c: a static program without a C library, so that it runs on any NetBSD."""
+    headers = "11.0" if version >= "10.99" else "10.1"
+    done = subprocess.run([os.path.join(ROOT, "scripts", "netbsd-headers"), headers], stdout=subprocess.PIPE, text=True, check=True)
+    include = os.path.join(done.stdout.strip(), "lib", "libc", "include")
+    program = os.path.join(scratch, "pfprobe")
+    command = ["clang", "--target=x86_64-unknown-netbsd", "-O1", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-stack-protector"]
+    command += ["-fno-pic", "-nostdlib", "-nostdinc", "-isystem", f"{include}/x86_64-netbsd-none", "-isystem", f"{include}/generic-netbsd"]
+    command += ["-static", "-no-pie", "-fuse-ld=lld", "-Wl,-e,start", "-o", program, os.path.join(GUEST, "pfprobe.c")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    check(done.returncode == 0, f"pfprobe: {done.stdout.strip()}")
+    return program
+
+
+def release_names():
+    """The releases that are meant: a name, and where it is."""
+    wanted = os.environ.get("NETBSD_RELEASE")
+    versions = [wanted] if wanted in VERSIONS else [] if wanted else VERSIONS
+    if versions:
+        return [(version, OFFICIAL.format(version=version)) for version in versions]
+    return [(None, wanted)]
+
+
+def image_place(release):
+    return os.path.join(cache_directory(), "image", f"{release.label}.img")
+
+
+def make_image(source, again=False):
+    """The root image of a release, made if it is not there. Gives its place, and its kernel's."""
+    release = Release(source)
+    place = image_place(release)
+    if again or not (os.path.exists(place) and os.path.exists(place + ".kernel")):
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        began = time.monotonic()
+        image.image_of_release(release, place, say)
+        say(f"{place}: made in {time.monotonic() - began:.0f} s")
+    return place, place + ".kernel"
+
+
+def by_hand():
+    """NETBSD_KERNEL and NETBSD_ROOT, if they are given."""
+    kernel, root = os.environ.get("NETBSD_KERNEL"), os.environ.get("NETBSD_ROOT")
+    check(bool(kernel) == bool(root), "NETBSD_KERNEL and NETBSD_ROOT go together")
+    for path in filter(None, (kernel, root)):
+        check(os.path.exists(path), f"{path} is not there")
+    return (kernel, root) if kernel else None
+
+
+def is_at_hand():
+    """Whether there is a NetBSD without fetching anything from far away, or else whether it can be fetched."""
+    if by_hand():
+        return True
+    for _, source in release_names():
+        if not source.startswith("http"):
+            return os.path.isdir(source)
+        release = Release(source)
+        if os.path.exists(image_place(release)):
+            return True
+        try:
+            release.sums_of(image.SETS)
+            return True
+        except Failed:
+            pass
+    return False
+
+
+def kits(scratch, options, make=True):
+    """A kit for each NetBSD that is meant."""
+    own = by_hand()
+    if own:
+        kernel, root = own
+        if os.path.isdir(root):
+            say("making the root file system")
+            made = os.path.join(scratch, "root.img")
+            image.image_of_directory(root, made)
+            root = made
+        return [Kit("own", kernel, root, os.environ.get("NETBSD_DEBUG_KERNEL"), options=options)]
+    found = []
+    for _, source in release_names():
+        place = image_place(Release(source))
+        if make or os.path.exists(place):
+            root, kernel = make_image(source)
+            found.append(Kit(os.path.basename(source), kernel, root, os.environ.get("NETBSD_DEBUG_KERNEL"), options=options))
+    return found
+
+
+def scratch_directory():
+    """A directory for what a run makes, which goes with it."""
+    return tempfile.TemporaryDirectory(prefix="pf-vm-")
+
+
+def leftovers():
+    """Namespaces of a process that is no more."""
+    for path in glob.glob("/run/netns/pfvm-*"):
+        name = os.path.basename(path)
+        pid = name.split("-")[1]
+        if not os.path.exists(f"/proc/{pid}"):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+__all__ = ["Kit", "HOW_TO_GET_ONE", "kits", "is_at_hand", "make_image", "scratch_directory"]
