@@ -17,7 +17,7 @@ mod kmod {
     use std::env;
     use std::path::PathBuf;
 
-    const SOURCES: [&str; 6] = ["device", "hook", "interface", "module", "output", "thread"];
+    const SOURCES: [&str; 7] = ["cpu", "device", "hook", "interface", "module", "output", "thread"];
 
     /// What every object in the kernel is compiled with: its own memory model, and no register but the general ones.
     const FLAGS: [&str; 15] = [
@@ -42,7 +42,7 @@ mod kmod {
     const FUNCTIONS: &str = "copyin|copyout|cprng_fast|getbintime|getbinuptime|in6?_undefer_cksum_tcpudp\
         |kmem_intr_(alloc|free)|log|m_(clget|ensure_contig|freem|gethdr|tag_find|tag_get|tag_prepend)\
         |mutex_(init|destroy|enter|exit)|panic|pool_cache_(init|destroy|get_paddr|put_paddr)|pserialize_.*\
-        |spllower|splraise|pfk_.*|pfr_.*";
+        |spllower|splraise|x86_curcpu|pfk_.*|pfr_.*";
     const VARIABLES: &str = "max_linkhdr|IPL_(NONE|SOFTNET|VM)|KM_NOSLEEP|PR_NOWAIT|PFIL_IN|MCLBYTES|MT_DATA\
         |M_(NOWAIT|EXT|CANFASTFWD)|M_CSUM_(TCP|UDP)v[46]|PACKET_TAG_PF|EHOSTUNREACH|MUTEX_DEFAULT|PF_MHLEN";
 
@@ -61,6 +61,9 @@ mod kmod {
         c.flags(FLAGS)
             .flags(&kernel)
             .flags(["-O2", "-Wall", "-Wextra", "-Werror"]);
+        if env::var_os("CARGO_FEATURE_FAULT_INJECTION").is_some() {
+            c.define("PF_FAULT_INJECTION", None);
+        }
         c.files(SOURCES.map(|name| format!("kmod/{name}.c"))).compile("pf_kmod");
 
         let out: PathBuf = env::var_os("OUT_DIR").expect("cargo sets it").into();

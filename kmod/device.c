@@ -22,6 +22,11 @@
 
 #include "pf.h"
 
+#ifdef PF_FAULT_INJECTION
+/* For tests: after as many allocations as the upper half says, as many as the lower half says fail. */
+#define DIOCXFAIL	_IOW('D', 201, uint64_t)
+#endif
+
 static struct {
 	kmutex_t		lock;
 	bool			open;
@@ -66,7 +71,17 @@ pf_ioctl(dev_t dev __unused, u_long cmd, void *data, int flags, struct lwp *l)
 	const size_t len = (cmd & IOC_INOUT) != 0 ? IOCPARM_LEN(cmd) : 0;
 	int error;
 
-	error = pfr_ioctl(cmd, data, len, allowed && writable, kauth_cred_getuid(l->l_cred), l->l_proc->p_pid);
+#ifdef PF_FAULT_INJECTION
+	if (cmd == DIOCXFAIL) {
+		const uint64_t what = *(uint64_t *)data;
+
+		if (!allowed || !writable)
+			return EPERM;
+		pfr_fail_allocations((uint32_t)(what >> 32), (uint32_t)what);
+		return 0;
+	}
+#endif
+	error = pfr_ioctl(cmd, data, len, writable, allowed, kauth_cred_getuid(l->l_cred), l->l_proc->p_pid);
 	/* pf(4): EACCES is for a descriptor that is not open for writing, EPERM for a caller that may not. */
 	return error == EACCES && writable ? EPERM : error;
 }

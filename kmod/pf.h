@@ -48,6 +48,10 @@ int	pfk_hooks_attach(void);
 void	pfk_hooks_detach(void);
 void	pfk_drain(void);
 
+/* cpu.c: which CPU is which. */
+bool	pfk_cpu(u_int, uintptr_t *);
+uintptr_t pfk_current_cpu(void);
+
 /* output.c: packets of pf's own, and what else is a macro. */
 void	pfk_output(struct mbuf *, bool);
 bool	pfk_mbuf_is_readonly(const struct mbuf *);
@@ -57,9 +61,12 @@ int	pfr_load(void);
 void	pfr_unload(void);
 bool	pfr_is_running(void);
 int	pfr_hook(struct mbuf **, uint16_t, int, bool);
-int	pfr_ioctl(u_long, void *, size_t, bool, uid_t, pid_t);
+int	pfr_ioctl(u_long, void *, size_t, bool, bool, uid_t, pid_t);
 void	pfr_purge(void);
 int	pfr_attach_interface(struct ifnet *, uint16_t, const char *);
 void	pfr_detach_interface(uint16_t);
+#ifdef PF_FAULT_INJECTION
+void	pfr_fail_allocations(uint32_t, uint32_t);
+#endif
 
 #endif

@@ -13,7 +13,13 @@ use core::ptr::{self, NonNull};
 use core::slice;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use pf_abi::ioctl::{DIOCSTART, DIOCSTOP};
+use pf_abi::ioctl::{
+    DIOCADDSTATE, DIOCADDSTATES, DIOCCLRIFFLAG, DIOCCLRRULECTRS, DIOCCLRSRCNODES, DIOCCLRSTATUS, DIOCRADDADDRS,
+    DIOCRADDTABLES, DIOCRCLRADDRS, DIOCRCLRASTATS, DIOCRCLRTABLES, DIOCRCLRTSTATS, DIOCRDELADDRS, DIOCRDELTABLES,
+    DIOCRSETADDRS, DIOCRSETTFLAGS, DIOCSETDEBUG, DIOCSETIFFLAG, DIOCSETLCK, DIOCSETSTATUSIF, DIOCSTART, DIOCSTOP,
+};
+use pf_abi::{IocTable, PFR_FLAG_DUMMY};
+use zerocopy::FromBytes;
 
 use crate::iface::InterfaceAddress;
 use crate::kpi::netbsd::exports;
@@ -130,7 +136,8 @@ unsafe extern "C" fn pfr_ioctl(
     cmd: c_ulong,
     data: *mut c_void,
     len: usize,
-    may_write: bool,
+    writable: bool,
+    allowed: bool,
     uid: u32,
     pid: i32,
 ) -> c_int {
@@ -139,6 +146,7 @@ unsafe extern "C" fn pfr_ioctl(
         // SAFETY: the caller's word.
         _ => unsafe { slice::from_raw_parts_mut(data.cast(), len) },
     };
+    let may_write = writable && (allowed || is_open_to_all_levels(cmd, arg));
     let memory = UserMemory::of_current();
     let caller = Caller {
         may_write,
@@ -150,6 +158,23 @@ unsafe extern "C" fn pfr_ioctl(
         DIOCSTART | DIOCSTOP if may_write => start_or_stop(&caller, cmd, arg),
         _ => module().pf.ioctl(&caller, cmd, arg),
     })
+}
+
+/// What pf(4) has always let a caller with a writable descriptor do where secmodel_securelevel(9) says no: rules and the filter
+/// stay as they are, but counters, tables' contents, the lock, and the states that a dump puts back may change.
+fn is_open_to_all_levels(cmd: u64, arg: &[u8]) -> bool {
+    match cmd {
+        DIOCSETSTATUSIF | DIOCCLRSTATUS | DIOCSETDEBUG | DIOCCLRRULECTRS | DIOCRCLRTSTATS | DIOCRCLRADDRS | DIOCRADDADDRS
+        | DIOCRDELADDRS | DIOCRSETADDRS | DIOCRCLRASTATS | DIOCCLRSRCNODES | DIOCSETIFFLAG | DIOCCLRIFFLAG | DIOCSETLCK
+        | DIOCADDSTATES
+        // Can do no more than DIOCADDSTATES, and says why a state is refused.
+        | DIOCADDSTATE => true,
+        // Only to hear what would be done.
+        DIOCRCLRTABLES | DIOCRADDTABLES | DIOCRDELTABLES | DIOCRSETTFLAGS => {
+            IocTable::ref_from_bytes(arg).is_ok_and(|table| table.flags & PFR_FLAG_DUMMY != 0)
+        }
+        _ => false,
+    }
 }
 
 /// DIOCSTART and DIOCSTOP: the packet hooks are there before pf is enabled, and go when it is not.
@@ -258,6 +283,13 @@ extern "C" fn pfr_detach_interface(ifindex: u16) {
     }
 }
 
+/// Has allocations fail: for tests, in a module that is built for them.
+#[cfg(feature = "fault-injection")]
+#[unsafe(no_mangle)]
+extern "C" fn pfr_fail_allocations(skip: u32, count: u32) {
+    crate::kpi::netbsd::fail_allocations(skip, count);
+}
+
 /// C and Rust mean the same functions: each pair has one type.
 const _: () = {
     let _: [unsafe extern "C" fn() -> c_int; 2] = [pfr_load, exports::pfr_load];
@@ -265,7 +297,7 @@ const _: () = {
     let _: [unsafe extern "C" fn() -> bool; 2] = [pfr_is_running, exports::pfr_is_running];
     let _: [unsafe extern "C" fn(*mut *mut exports::mbuf, u16, c_int, bool) -> c_int; 2] =
         [pfr_hook, exports::pfr_hook];
-    let _: [unsafe extern "C" fn(c_ulong, *mut c_void, usize, bool, u32, i32) -> c_int; 2] =
+    let _: [unsafe extern "C" fn(c_ulong, *mut c_void, usize, bool, bool, u32, i32) -> c_int; 2] =
         [pfr_ioctl, exports::pfr_ioctl];
     let _: [unsafe extern "C" fn(); 2] = [pfr_purge, exports::pfr_purge];
     let _: [unsafe extern "C" fn(*mut exports::ifnet, u16, *const c_char) -> c_int; 2] =

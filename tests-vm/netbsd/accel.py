@@ -51,8 +51,8 @@ def choose(kernel, say):
     tcg = seconds_to_root(kernel, "tcg", PATIENCE)
     kvm = seconds_to_root(kernel, "kvm", tcg or PATIENCE)
     chosen = "kvm" if kvm is not None else "tcg"
-    shown = {name: "does not get there" if took is None else f"{took:.1f} s" for name, took in (("kvm", kvm), ("tcg", tcg))}
-    say(f"KVM was tried: it takes {shown['kvm']} to the root file system, emulation {shown['tcg']}: {chosen} it is")
+    shown = {name: "never gets" if took is None else f"takes {took:.1f} s" for name, took in (("kvm", kvm), ("tcg", tcg))}
+    say(f"KVM was tried: it {shown['kvm']} to the root file system, emulation {shown['tcg']}: {chosen} it is")
     with open(memo, "w", encoding="ascii") as file:
         file.write(chosen + "\n")
     return chosen

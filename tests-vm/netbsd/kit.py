@@ -38,8 +38,9 @@ def version_of_kernel(kernel):
     """What the kernel says of itself: 10.1, 10.99.12."""
     with open(kernel, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = re.search(rb"NetBSD (\d+\.\d+(?:\.\d+)?)[ _A-Z0-9.]*\(", data)
-    check(found, f"{kernel} does not say which NetBSD it is")
-    return found[1].decode()
+        version = data[found.start(1) : found.end(1)].decode() if found else None
+    check(version, f"{kernel} does not say which NetBSD it is")
+    return version
 
 
 class Kit:
@@ -106,7 +107,7 @@ def build_probe(version, scratch):
     program = os.path.join(scratch, "pfprobe")
     command = ["clang", "--target=x86_64-unknown-netbsd", "-O1", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-stack-protector"]
     command += ["-fno-pic", "-nostdlib", "-nostdinc", "-isystem", f"{include}/x86_64-netbsd-none", "-isystem", f"{include}/generic-netbsd"]
-    command += ["-static", "-no-pie", "-fuse-ld=lld", "-Wl,-e,start", "-o", program, os.path.join(GUEST, "pfprobe.c")]
+    command += ["-static", "-fuse-ld=lld", "-Wl,-e,start", "-o", program, os.path.join(GUEST, "pfprobe.c")]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     check(done.returncode == 0, f"pfprobe: {done.stdout.strip()}")
     return program

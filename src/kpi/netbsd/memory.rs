@@ -9,8 +9,47 @@ use super::ffi;
 /// What kmem(9) aligns every allocation to.
 const KMEM_ALIGN: usize = 8;
 
+/// Allocations that fail because a test says so (scripts/build-kmod --fault-injection).
+#[cfg(feature = "fault-injection")]
+mod fault {
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    /// In the upper half, how many allocations succeed before; in the lower half, how many fail then.
+    static PLAN: AtomicU64 = AtomicU64::new(0);
+
+    pub(crate) fn set(skip: u32, count: u32) {
+        PLAN.store(u64::from(skip) << 32 | u64::from(count), Ordering::Relaxed);
+    }
+
+    /// Whether this allocation is one that fails.
+    pub(crate) fn strikes() -> bool {
+        let step = |plan: u64| match (plan >> 32, plan as u32) {
+            (_, 0) => None,
+            (0, _) => Some(plan - 1),
+            _ => Some(plan - (1 << 32)),
+        };
+        PLAN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
+            .is_ok_and(|plan| plan >> 32 == 0)
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+pub(crate) use fault::set as fail_allocations;
+
+/// Whether a test has this allocation fail: in a module for use, never.
+#[inline]
+pub(super) fn is_refused() -> bool {
+    #[cfg(feature = "fault-injection")]
+    return fault::strikes();
+    #[cfg(not(feature = "fault-injection"))]
+    false
+}
+
 /// Memory of `layout`, whose size is not 0, or nothing.
 pub fn alloc(layout: Layout) -> Option<NonNull<u8>> {
+    if is_refused() {
+        return None;
+    }
     if layout.align() > KMEM_ALIGN {
         return alloc_aligned(layout);
     }

@@ -4,6 +4,7 @@
 //! headers; what is a macro there is a function of `kmod/` (`pfk_...`). Every call into the kernel from Rust is in
 //! this folder.
 
+mod cpu;
 mod ffi;
 mod mbuf;
 mod memory;
@@ -19,13 +20,16 @@ use core::ops::{Deref, DerefMut};
 use core::panic::PanicInfo;
 use core::ptr::NonNull;
 
+pub use cpu::{STRIPES, stripe};
 pub(crate) use ffi::exports;
 pub use mbuf::Mbuf;
+#[cfg(feature = "fault-injection")]
+pub(crate) use memory::fail_allocations;
 pub use memory::{alloc, free};
 pub use passive::{Passive, ReadSection};
 pub use pool::Pool;
 
-use super::{Direction, Errno, LogLevel, NoMemory, Stripe};
+use super::{Direction, Errno, LogLevel, NoMemory};
 
 /// How a spin lock waits: the holder runs at IPL_SOFTNET on another CPU, and is not preempted.
 pub(super) struct Relax;
@@ -66,24 +70,13 @@ impl Drop for SoftNet {
     }
 }
 
-/// Stripes of what is counted for every packet.
-pub const STRIPES: usize = 1;
-
-/// The one stripe, which all CPUs share.
-#[inline]
-pub fn stripe() -> Stripe {
-    Stripe {
-        index: 0,
-        is_own: false,
-    }
-}
-
 /// The kernel around the module: there is one, and it has no state here.
 pub struct Kernel(());
 
 impl Kernel {
     /// The kernel that this module is loaded into.
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        cpu::learn();
         Kernel(())
     }
 

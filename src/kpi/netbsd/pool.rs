@@ -9,7 +9,7 @@ use core::alloc::Layout;
 use core::ffi::{CStr, c_int};
 use core::ptr::{self, NonNull};
 
-use super::{NoMemory, ffi};
+use super::{NoMemory, ffi, memory};
 
 /// POOL_PADDR_INVALID: the physical address is not known.
 const NO_PADDR: ffi::paddr_t = ffi::paddr_t::MAX;
@@ -46,6 +46,9 @@ impl Pool {
     /// An object, its bytes undefined; nothing where there is no memory.
     #[inline]
     pub fn get(&self) -> Option<NonNull<u8>> {
+        if memory::is_refused() {
+            return None;
+        }
         // SAFETY: by the invariant the pool is there; the call does not sleep.
         NonNull::new(unsafe { ffi::pool_cache_get_paddr(self.0.as_ptr(), ffi::PR_NOWAIT, ptr::null_mut()) })
             .map(NonNull::cast)

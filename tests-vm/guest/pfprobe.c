@@ -1,0 +1,335 @@
+/*
+ * What no pf tool does: ioctls of /dev/pf as a hostile or a curious caller would make them. A static program without a
+ * C library, so that it runs on any NetBSD.
+ *
+ *	pfprobe locked		exit status 0 if the state table is locked
+ *	pfprobe reader		tries to change things through a descriptor that is open for reading; says what was let through
+ *	pfprobe hostile		arguments that make no sense; the kernel has to live, and to refuse
+ *	pfprobe open		opens the device for reading, and for writing: the errors, 0 0 for none
+ *	pfprobe hold SECONDS	keeps the device open
+ *	pfprobe fail SKIP COUNT	in a module built with --fault-injection: after SKIP allocations, COUNT fail
+ *
+ * Exit status 1 if something is not as it should be, 2 for a mistake in the call.
+ */
+#include <sys/types.h>
+#include <sys/ioccom.h>
+#include <sys/socket.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <net/pfvar.h>
+
+#define DIOCGETLCK	_IOR('D', 200, uint32_t)
+#define DIOCXFAIL	_IOW('D', 201, uint64_t)
+#ifndef DIOCSETLCK
+#define DIOCSETLCK	_IOWR('D', 8, uint32_t)
+#endif
+#ifndef DIOCADDSTATES
+#define DIOCADDSTATES	_IOWR('D', 56, struct pfioc_states)
+#endif
+
+/* NetBSD's loader runs what carries its note. */
+__asm__(
+	".section .note.netbsd.ident, \"a\", @note\n"
+	".long 7, 4, 1\n"
+	".asciz \"NetBSD\"\n"
+	".byte 0\n"
+	".long 1000000000\n"
+	".text\n"
+	".globl start\n"
+	"start:\n"
+	"	movq %rsp, %rdi\n"
+	"	andq $-16, %rsp\n"
+	"	call run\n"
+	"	movl %eax, %edi\n"
+	"	movl $1, %eax\n"
+	"	syscall\n");
+
+enum { SYS_WRITE = 4, SYS_OPEN = 5, SYS_CLOSE = 6, SYS_IOCTL = 54, SYS_NANOSLEEP = 430 };
+
+/* The answer, or the error number below zero. */
+static long
+call(long number, long a, long b, long c)
+{
+	unsigned char failed;
+	long answer;
+
+	__asm__ volatile("syscall\n\tsetc %1" : "=a"(answer), "=qm"(failed) : "a"(number), "D"(a), "S"(b), "d"(c)
+	    : "rcx", "r11", "r8", "r9", "r10", "memory", "cc");
+	return failed ? -answer : answer;
+}
+
+/* The compiler may make calls of these. */
+void *
+memset(void *to, int byte, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		((volatile unsigned char *)to)[i] = (unsigned char)byte;
+	return to;
+}
+
+void *
+memcpy(void *to, const void *from, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		((volatile unsigned char *)to)[i] = ((const unsigned char *)from)[i];
+	return to;
+}
+
+static size_t
+length(const char *text)
+{
+	size_t len = 0;
+
+	while (text[len] != '\0')
+		len++;
+	return len;
+}
+
+static bool
+same(const char *a, const char *b)
+{
+	while (*a == *b && *a != '\0')
+		a++, b++;
+	return *a == *b;
+}
+
+static void
+say(const char *text)
+{
+	(void)call(SYS_WRITE, 1, (long)text, (long)length(text));
+}
+
+static void
+say_number(long number)
+{
+	char text[24];
+	size_t at = sizeof(text);
+	unsigned long rest = number < 0 ? -(unsigned long)number : (unsigned long)number;
+
+	text[--at] = '\0';
+	do {
+		text[--at] = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (rest != 0);
+	if (number < 0)
+		text[--at] = '-';
+	say(text + at);
+}
+
+static unsigned long
+number_of(const char *text)
+{
+	unsigned long number = 0;
+
+	while (*text >= '0' && *text <= '9')
+		number = number * 10 + (unsigned long)(*text++ - '0');
+	return number;
+}
+
+static long
+open_device(int flags)
+{
+	return call(SYS_OPEN, (long)"/dev/pf", flags, 0);
+}
+
+static long
+request(long device, unsigned long cmd, void *arg)
+{
+	return call(SYS_IOCTL, device, (long)cmd, (long)arg);
+}
+
+/* Large enough for any argument, and for what an ioctl of old would write past its end. */
+static union {
+	unsigned char bytes[8192];
+	uint32_t word;
+	struct pfioc_rule rule;
+	struct pfioc_state state;
+	struct pfioc_states states;
+	struct pfioc_state_kill kill;
+	struct pfioc_tm timeout;
+	struct pfioc_limit limit;
+	struct pfioc_trans trans;
+	struct pfioc_if interface;
+	struct pfioc_table table;
+} arg;
+
+static int
+locked(void)
+{
+	const long device = open_device(0);
+
+	arg.word = 77;
+	if (device < 0 || request(device, DIOCGETLCK, &arg) != 0)
+		return 2;
+	return arg.word == 0;
+}
+
+#define CHANGE(cmd)	{ cmd, #cmd }
+static const struct {
+	unsigned long cmd;
+	const char *name;
+} changes[] = {
+	CHANGE(DIOCSTART), CHANGE(DIOCSTOP), CHANGE(DIOCADDRULE), CHANGE(DIOCSETLCK), CHANGE(DIOCCLRSTATES),
+	CHANGE(DIOCSETSTATUSIF), CHANGE(DIOCCLRSTATUS), CHANGE(DIOCSETDEBUG), CHANGE(DIOCCHANGERULE), CHANGE(DIOCSETTIMEOUT),
+	CHANGE(DIOCADDSTATE), CHANGE(DIOCCLRRULECTRS), CHANGE(DIOCSETLIMIT), CHANGE(DIOCKILLSTATES), CHANGE(DIOCADDADDR),
+	CHANGE(DIOCBEGINADDRS), CHANGE(DIOCCHANGEADDR), CHANGE(DIOCADDSTATES), CHANGE(DIOCXBEGIN), CHANGE(DIOCXCOMMIT),
+	CHANGE(DIOCXROLLBACK), CHANGE(DIOCSETHOSTID), CHANGE(DIOCSETIFFLAG), CHANGE(DIOCCLRIFFLAG), CHANGE(DIOCOSFPFLUSH),
+	CHANGE(DIOCRCLRTABLES), CHANGE(DIOCRADDADDRS), CHANGE(DIOCCLRSRCNODES),
+};
+
+/* A reader can change nothing. Each error is EACCES (13), or says that there is no such thing. */
+static int
+reader(void)
+{
+	const long device = open_device(0);
+	int status = 0;
+
+	if (device < 0)
+		return 2;
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		memset(&arg, 0, sizeof(arg));
+		const long answer = request(device, changes[i].cmd, &arg);
+		if (answer >= 0) {
+			say(changes[i].name);
+			say(" is open to a reader\n");
+			status = 1;
+		} else if (answer != -13) {
+			say(changes[i].name);
+			say(": ");
+			say_number(-answer);
+			say("\n");
+		}
+	}
+	return status;
+}
+
+/* What NetBSD's own pf panics from, or takes as it comes. */
+static int
+hostile(void)
+{
+	const long device = open_device(2);
+	int status = 0;
+
+	if (device < 0)
+		return 2;
+	/* DIOCGETSTATE of a state that is not there, and nothing written behind the argument. */
+	memset(&arg, 0xa5, sizeof(arg));
+	(void)request(device, DIOCGETSTATE, &arg);
+	for (size_t i = IOCPARM_LEN(DIOCGETSTATE); i < sizeof(arg); i++)
+		if (arg.bytes[i] != 0xa5) {
+			say("DIOCGETSTATE writes past its argument\n");
+			status = 1;
+			break;
+		}
+	/* Pointers into nowhere, into the kernel, and beyond the end. */
+	static const unsigned long nowhere[] = { 0, 1, 0xffffffff80200000UL, 0xffff800000000000UL, 0x7f7fffffe000UL, -1UL };
+	for (size_t i = 0; i < sizeof(nowhere) / sizeof(nowhere[0]); i++) {
+		memset(&arg, 0, sizeof(arg));
+		arg.states.ps_len = 240 * 3;
+		arg.states.ps_buf = (void *)nowhere[i];
+		if (request(device, DIOCADDSTATES, &arg) >= 0) {
+			say("DIOCADDSTATES takes states from nowhere\n");
+			status = 1;
+		}
+		memset(&arg, 0, sizeof(arg));
+		arg.states.ps_len = 0x7fffffff;
+		arg.states.ps_buf = (void *)nowhere[i];
+		(void)request(device, DIOCGETSTATES, &arg);
+		memset(&arg, 0, sizeof(arg));
+		arg.trans.size = 0x7fffffff;
+		arg.trans.esize = sizeof(struct pfioc_trans_e);
+		arg.trans.array = (void *)nowhere[i];
+		if (request(device, DIOCXBEGIN, &arg) >= 0) {
+			say("DIOCXBEGIN takes a list from nowhere\n");
+			status = 1;
+		}
+	}
+	/* A state of garbage: each byte alike, whatever it is read as. */
+	for (int byte = 0; byte < 256; byte += 17) {
+		memset(&arg, byte, sizeof(arg));
+		if (request(device, DIOCADDSTATE, &arg) >= 0) {
+			say("DIOCADDSTATE takes garbage of ");
+			say_number(byte);
+			say("\n");
+			status = 1;
+		}
+	}
+	/* Every number of pf's, known or not, with every byte set: nothing is to be believed. DIOCSTOP and its like do what they do. */
+	for (unsigned long number = 0; number < 256; number++) {
+		for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
+			if ((changes[i].cmd & 0xff) == number) {
+				memset(&arg, 0xff, sizeof(arg));
+				(void)request(device, changes[i].cmd, &arg);
+			}
+		memset(&arg, 0xff, sizeof(arg));
+		(void)request(device, _IOC(IOC_INOUT, 'D', number, 4000), &arg);
+		(void)request(device, _IOC(IOC_INOUT, 'D', number, 1), &arg);
+	}
+	return status;
+}
+
+static int
+open_both(void)
+{
+	const long reading = open_device(0), writing = open_device(2);
+
+	say_number(reading < 0 ? -reading : 0);
+	say(" ");
+	say_number(writing < 0 ? -writing : 0);
+	say("\n");
+	return 0;
+}
+
+static int
+hold(const char *seconds)
+{
+	long time[2] = { (long)number_of(seconds), 0 };
+
+	if (open_device(0) < 0)
+		return 1;
+	say("held\n");
+	(void)call(SYS_NANOSLEEP, (long)time, 0, 0);
+	return 0;
+}
+
+static int
+fail(const char *skip, const char *count)
+{
+	const long device = open_device(2);
+	uint64_t what = (uint64_t)number_of(skip) << 32 | (uint32_t)number_of(count);
+	long answer;
+
+	if (device < 0)
+		return 2;
+	answer = request(device, DIOCXFAIL, &what);
+	if (answer < 0) {
+		say("DIOCXFAIL: ");
+		say_number(-answer);
+		say("\n");
+	}
+	return answer < 0;
+}
+
+int	run(long *);
+
+int
+run(long *stack)
+{
+	const long argc = stack[0];
+	const char *const *argv = (const char *const *)(stack + 1);
+
+	if (argc == 2 && same(argv[1], "locked"))
+		return locked();
+	if (argc == 2 && same(argv[1], "reader"))
+		return reader();
+	if (argc == 2 && same(argv[1], "hostile"))
+		return hostile();
+	if (argc == 2 && same(argv[1], "open"))
+		return open_both();
+	if (argc == 3 && same(argv[1], "hold"))
+		return hold(argv[2]);
+	if (argc == 4 && same(argv[1], "fail"))
+		return fail(argv[2], argv[3]);
+	say("usage: pfprobe locked | reader | hostile | open | hold SECONDS | fail SKIP COUNT\n");
+	return 2;
+}
