@@ -9,3 +9,13 @@ def check(is_so, what):
     """Fails with `what` unless `is_so`."""
     if not is_so:
         raise Failed(what)
+
+
+class NotRun(Exception):
+    """A test cannot be made here. The text says why."""
+
+
+def need(is_there, what):
+    """Ends a test as one that did not run, for want of `what`, unless it is there."""
+    if not is_there:
+        raise NotRun(what)

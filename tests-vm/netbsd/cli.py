@@ -32,6 +32,7 @@ def parser():
     commands.add_parser("shell", help="boot, and give a shell on the console; ^] ends")
     test = commands.add_parser("test", help="run tests-vm/, or the tests whose names contain a PATTERN")
     test.add_argument("pattern", nargs="*", metavar="PATTERN")
+    test.add_argument("--host", action="store_true", help="only those that take no NetBSD")
     test.add_argument("--list", action="store_true", help="say only which there are")
     bench = commands.add_parser("bench", help="count instructions per forwarded packet, and measure the kernel's stack")
     bench.add_argument("--profile", action="store_true", help="say where the instructions go, by function")
@@ -130,12 +131,16 @@ def converse(guest):
 
 
 def test(options, _):
-    tests = collect(TESTS, options.pattern)
+    tests = collect(TESTS, options.pattern, options.host)
     if options.list:
         print("\n".join(name for name, _ in tests))
         return 0
     if not tests:
         raise Failed("no test has such a name")
+    if options.host:
+        failed, not_run = Session(None, lambda text: print(text, flush=True)).run(tests)
+        print(f"without a NetBSD: {len(tests) - len(failed) - len(not_run)} passed, {len(failed)} failed", flush=True)
+        return 1 if failed or not_run else 0
     failures = 0
     with scratch_directory() as scratch:
         for kit in kits(scratch, options):

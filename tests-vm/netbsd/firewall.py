@@ -61,6 +61,10 @@ class Firewall(Machine):
         self.write("/tmp/pf.conf", text)
         self.sh("pfctl -q " + ("-e " if enable and not self.is_enabled() else "") + "-f /tmp/pf.conf")
 
+    def has(self, program):
+        """Whether the root file system has a program."""
+        return self.run(f"[ -x {program} ]").status == 0
+
     def is_loaded(self):
         return self.run("modstat -n pf | grep -q '^pf '").status == 0
 

@@ -5,9 +5,9 @@ What a test takes as its argument says what it gets:
     firewall   a guest between two sides, shared with other tests, with the module loaded, no rules, no states, disabled
     fresh      a guest of its own, between two sides, without the module
     kit        what a guest is made of; the test starts its own
-    host       nothing: no NetBSD takes part
+    nothing    no NetBSD takes part
 
-A function's attribute `needs` is asked first; a sentence that it gives says why the test cannot run.
+A test that cannot be made here raises NotRun, and is counted as that: never as one that passed.
 """
 
 import glob
@@ -17,12 +17,12 @@ import os
 import time
 import traceback
 
-from . import Failed
+from . import Failed, NotRun
 from .firewall import Firewall, Network
 
 
-def collect(directory, patterns):
-    """The tests, file by file, in the order in which they are written."""
+def collect(directory, patterns, host_only=False):
+    """The tests, file by file, in the order in which they are written; of those without an argument alone, if so asked."""
     tests = []
     for path in sorted(glob.glob(os.path.join(directory, "test_*.py"))):
         label = os.path.basename(path)[len("test_") : -len(".py")]
@@ -32,19 +32,11 @@ def collect(directory, patterns):
         for name, function in vars(module).items():
             if name.startswith("test_") and inspect.isfunction(function) and function.__module__ == spec.name:
                 full = f"{label}::{name[len('test_'):]}"
+                if host_only and inspect.signature(function).parameters:
+                    continue
                 if not patterns or any(pattern in full for pattern in patterns):
                     tests.append((full, function))
     return tests
-
-
-def requires(reason_of):
-    """A decorator: the test runs only if `reason_of(kit)` is None, and else does not, for the reason given."""
-
-    def mark(function):
-        function.needs = reason_of
-        return function
-
-    return mark
 
 
 class Session:
@@ -99,15 +91,13 @@ class Session:
         """Gives the names of those that failed and of those that did not run."""
         failed, not_run = [], []
         for name, function in tests:
-            reason = getattr(function, "needs", lambda kit: None)(self.kit)
-            if reason:
-                not_run.append((name, reason))
-                self.say(f"did not run  {name}: {reason}")
-                continue
             began = time.monotonic()
             try:
                 self.call(function)
                 self.say(f"ok      {time.monotonic() - began:6.1f} s  {name}")
+            except NotRun as reason:
+                not_run.append(name)
+                self.say(f"did NOT run       {name}: {reason}")
             except Exception as error:  # pylint: disable=broad-except
                 failed.append(name)
                 self.say(f"FAILED  {time.monotonic() - began:6.1f} s  {name}")

@@ -277,3 +277,47 @@ def ping(side, address, *options, timeout=20):
     if status not in (0, 1):
         raise Failed(f"ping: {said.strip()}")
     return status == 0
+
+
+class Flood:
+    """Datagrams to a port of the other side, one after the other, until the block ends."""
+
+    def __init__(self, side, address, port, size=100, pace=2000):
+        self.socket = side.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.to, self.size, self.pace = (address, port), size, pace
+        self.sent, self.stopped = 0, False
+        self.thread = threading.Thread(target=self.go, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped = True
+        self.thread.join()
+        self.socket.close()
+
+    def go(self):
+        while not self.stopped:
+            try:
+                self.socket.sendto(bytes(self.size), self.to)
+                self.sent += 1
+            except OSError:
+                pass
+            time.sleep(1 / self.pace)
+
+
+def spray(side, address, count):
+    """One datagram to each of `count` ports. Gives how many could be sent."""
+    sent = 0
+    with side.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        for number in range(count):
+            try:
+                one.sendto(b"", (address, 1 + number))
+                sent += 1
+            except OSError:
+                pass
+            if number % 100 == 99:
+                # A queue of a virtual card holds some hundred packets.
+                time.sleep(0.02)
+    return sent

@@ -1,0 +1,36 @@
+"""A kernel with DIAGNOSTIC, LOCKDEBUG and NET_MPSAFE, which says what is wrong with locks, levels and memory: it stays silent."""
+
+import re
+
+from netbsd import check, need, traffic
+from netbsd.firewall import NAT_RULES, Firewall, Network
+
+COMPLAINT = re.compile(r"assertion|LOCKDEBUG|lock error|panic|WARNING: (?:module|pool)|uvm_fault|pserialize|pfil", re.IGNORECASE)
+
+
+def test_silent_under_all_sorts(kit):
+    need(kit.debug_kernel, "NETBSD_DEBUG_KERNEL names no kernel with DIAGNOSTIC, LOCKDEBUG and NET_MPSAFE")
+    with Network() as network, Firewall(kit.with_kernel(kit.debug_kernel), network) as guest:
+        booted = len(guest.console)
+        for _ in range(3):
+            guest.load()
+            guest.rules(NAT_RULES + "block return in on {lan} inet proto tcp to port 81\nblock return in on {lan} inet6 all\n")
+            with traffic.Server(network.wan, 80), traffic.Datagrams(network.wan, 53):
+                idle = traffic.Idle(network.lan, "198.51.100.2", 80, 5)
+                transfers = [traffic.Transfer(network.lan, "198.51.100.2", 80, way, 4 << 20) for way in ("up", "down")]
+                check(traffic.connects(network.lan, "198.51.100.2", 81) is not None, "a reset comes back")
+                traffic.connects(network.lan, "2001:db8::2", 80, timeout=2)
+                traffic.ask_by_datagram(network.lan, "198.51.100.2", 53)
+                traffic.ask_by_datagram(network.lan, "198.51.100.2", 9)
+                traffic.ping(network.lan, "198.51.100.2", "-s", "3000")
+                guest.sh("pfs -W /tmp/states -b; pfs -R /tmp/states; pfctl -q -f /tmp/pf.conf; pfctl -q -s info; pfctl -s states")
+                guest.sh("ifconfig vlan7 create && ifconfig vlan7 destroy; pfprobe reader; pfprobe hostile; pfs -u", timeout=300)
+                guest.rules(NAT_RULES)
+                for transfer in transfers:
+                    transfer.complete()
+                guest.sh("pfctl -q -F states")
+                idle.close()
+            guest.sh("pfctl -q -d; modunload pf")
+        guest.check_console()
+        said = guest.console[booted:].decode("utf-8", "replace")
+        check(not COMPLAINT.search(said), f"the kernel complains:\n{said}")
