@@ -42,9 +42,10 @@ class Machine:
     """A guest. Use it in a `with`: it is gone when the block ends, whatever happens."""
 
     def __init__(self, kernel, root, payload, accel="tcg", taps=(), nic="virtio-net-pci", cpus=2, memory=512, log=None, extra=(),
-                 instant=False):
+                 inherit=()):
         self.kernel, self.root, self.payload, self.accel = kernel, root, payload, accel
         self.taps, self.nic, self.cpus, self.memory, self.extra = taps, nic, cpus, memory, extra
+        self.inherit = inherit
         self.log = open(log, "ab") if log else None
         self.console = b""
         self.scratch = tempfile.TemporaryDirectory(prefix="pf-vm-")
@@ -85,7 +86,7 @@ class Machine:
             command += ["-device", f"{self.nic},netdev=net{number},mac=52:54:00:70:66:{number + 1:02x}"]
         command += ["-device", "virtio-rng-pci"]
         command += boot.arguments(self.kernel, self.scratch.name) + list(self.extra)
-        inherited = [end.fileno() for end in theirs] + list(self.taps)
+        inherited = [end.fileno() for end in theirs] + list(self.taps) + list(self.inherit)
         # Snapshots go where there is room.
         environment = dict(os.environ, TMPDIR=self.scratch.name)
         self.process = subprocess.Popen(
