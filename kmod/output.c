@@ -18,6 +18,18 @@
 #include "pf.h"
 
 /*
+ * The network stack has the number of the interface in a link-local address, where on the wire there are zeros. An answer has it
+ * from the packet that it answers.
+ */
+static void
+pf_set_scope(struct in6_addr *address, uint16_t ifindex)
+{
+
+	if (IN6_IS_ADDR_LINKLOCAL(address))
+		address->s6_addr16[1] = htons(ifindex);
+}
+
+/*
  * Sends a whole IP packet, and consumes it. In a kernel without NET_MPSAFE the stack wants softnet_lock and the
  * kernel lock. Who runs in a packet hook has softnet_lock, as a rule; the purge thread and an ioctl do not. A
  * module cannot know which kernel it is in, and in one with NET_MPSAFE the two locks do no harm.
@@ -27,6 +39,12 @@ pfk_output(struct mbuf *m, bool is_ipv6)
 {
 	const bool locked = mutex_owned(softnet_lock);
 
+	if (is_ipv6) {
+		struct ip6_hdr *const ip6 = mtod(m, struct ip6_hdr *);
+
+		pf_set_scope(&ip6->ip6_src, m->m_pkthdr.rcvif_index);
+		pf_set_scope(&ip6->ip6_dst, m->m_pkthdr.rcvif_index);
+	}
 	if (!locked) {
 		KERNEL_LOCK(1, NULL);
 		mutex_enter(softnet_lock);

@@ -120,6 +120,7 @@ fn reply(
         }
     }
     emit(&src, &dst, payload)?;
+    mbuf.answers(&packet.mbuf);
     mbuf.mark_from_pf().ok()?;
     Some(mbuf)
 }

@@ -47,6 +47,12 @@ impl Mbuf {
         memory::may_allocate().then(|| Mbuf::from_bytes(vec![0; len]))
     }
 
+    /// Notes that this answers `packet`, and leaves by the interface that the other came in by where the address that it goes to
+    /// does not say which one. A host has no such interfaces.
+    pub fn answers(&mut self, packet: &Mbuf) {
+        let _ = packet;
+    }
+
     /// The whole packet's length in bytes.
     #[inline]
     pub fn len(&self) -> usize {

@@ -211,6 +211,14 @@ impl Mbuf {
         }
     }
 
+    /// Notes that this answers `packet`. It leaves by the interface that the other came in by where the address that it goes to
+    /// does not say which one: a link-local address of IPv6 is one of each.
+    pub fn answers(&mut self, packet: &Mbuf) {
+        // SAFETY: the union is the interface's index wherever the network stack hands a packet to pf, or zero.
+        let index = unsafe { packet.header()._rcvif.index };
+        self.header_mut()._rcvif.index = index;
+    }
+
     /// Marks the packet as pf's own.
     pub fn mark_from_pf(&mut self) -> Result<(), NoMemory> {
         // SAFETY: the call does not sleep; a tag has room for as much data as was asked for, behind it, and belongs
