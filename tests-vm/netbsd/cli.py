@@ -17,7 +17,7 @@ TESTS = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 
 
 def parser():
-    top = argparse.ArgumentParser(prog="scripts/vm", description="pf's module on a real NetBSD kernel in QEMU.", epilog=f"It takes {HOW_TO_GET_ONE}.")
+    top = argparse.ArgumentParser(prog="scripts/vm", description="pf's module on a real NetBSD kernel in QEMU.", epilog=f"Which NetBSD: {HOW_TO_GET_ONE}.")
     top.add_argument("--log", metavar="FILE", help="append what the guest's console says to a file")
     top.add_argument("--cpus", type=int, default=0, metavar="N", help="CPUs of the guest (2, or as many as this machine has)")
     top.add_argument("--accel", choices=("kvm", "tcg"), help="do not try which is faster")
@@ -61,7 +61,7 @@ def image(options, _):
 def available(_options, _):
     if is_at_hand():
         return 0
-    say(f"there is none: it takes {HOW_TO_GET_ONE}")
+    say(f"no NetBSD is at hand: {HOW_TO_GET_ONE}")
     return 1
 
 

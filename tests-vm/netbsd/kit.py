@@ -25,7 +25,7 @@ from .release import OFFICIAL, VERSIONS, Release, cache_directory
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 GUEST = os.path.join(ROOT, "tests-vm", "guest")
 HOW_TO_GET_ONE = (
-    "a NetBSD for the virtual machine: `scripts/vm image` fetches the official 10.1 and 11.0; NETBSD_RELEASE=DIRECTORY|URL is "
+    "`scripts/vm image` fetches the official 10.1 and 11.0; NETBSD_RELEASE=DIRECTORY|URL is "
     "another place that has a release; NETBSD_KERNEL=FILE and NETBSD_ROOT=IMAGE|DIRECTORY are a kernel and a root of your own"
 )
 

@@ -1,0 +1,62 @@
+"""etc/rc.d/pf_states: states are saved at shutdown and restored at boot, in the order that loses nothing."""
+
+from netbsd import check, need, traffic
+from netbsd.firewall import NAT_RULES
+
+SCRIPT = "/etc/rc.d/pf_states"
+
+
+def install(guest):
+    need(guest.run("[ -f /etc/rc.subr ]").status == 0, "the root file system has no /etc/rc.subr")
+    guest.sh(f"mkdir -p /etc/rc.d /var/db; cp /pf/rc.d/pf_states {SCRIPT}; chmod 555 {SCRIPT}; echo pf_states=YES >>/etc/rc.conf; : >>/etc/rc.conf.local")
+
+
+def position(guest, options, names):
+    """Where the scripts stand in rcorder(8)'s order."""
+    order = guest.sh(f"rcorder {options} /etc/rc.d/* 2>/dev/null").split()
+    return [order.index(f"/etc/rc.d/{name}") for name in names]
+
+
+def test_order(firewall):
+    need(firewall.has("/sbin/rcorder"), "the root file system has no /sbin/rcorder")
+    need(firewall.has("/etc/rc.d/pf_boot") and firewall.has("/etc/rc.d/network"), "the root file system has no /etc/rc.d of NetBSD's")
+    install(firewall)
+    rules, states, network, pf = position(firewall, "", ("pf_boot", "pf_states", "network", "pf"))
+    check(rules < states < network < pf, "at boot: pf is enabled, states are restored, interfaces come up")
+    # Shutdown goes from the end.
+    down, states = position(firewall, "-k shutdown", ("downinterfaces", "pf_states"))
+    check(down < states, "at shutdown: states are saved, interfaces go down")
+
+
+def test_saved_and_restored(fresh):
+    install(fresh)
+    fresh.load()
+    fresh.rules(NAT_RULES)
+    fresh.sh("cp /tmp/pf.conf /etc/pf.conf")
+    with traffic.Server(fresh.network.wan, 80):
+        idle = traffic.Idle(fresh.network.lan, "198.51.100.2", 80, 10)
+        said = fresh.sh(f"{SCRIPT} stop")
+        check("Saving pf states" in said and fresh.is_locked(), f"the table stays locked behind the dump: {said}")
+        check(fresh.sh("ls -l /var/db/pf.states").startswith("-rw-------"), "only root can read the dump")
+        fresh.restart(up=False)
+        fresh.load()
+        fresh.sh("pfctl -q -e")
+        said = fresh.sh(f"{SCRIPT} start")
+        check("Restoring pf states" in said and not fresh.is_locked(), f"it is restored and unlocked: {said}")
+        fresh.set_up()
+        check(idle.alive() == 10, "the connections live")
+        # Once is enough: an old dump must not come back after the next boot.
+        check(fresh.run("[ -e /var/db/pf.states ]").status != 0, "the dump has done its duty")
+        check(fresh.sh(f"{SCRIPT} start") == "", "without a dump there is nothing to do")
+        check(idle.alive() == 10, "and nothing changes")
+        idle.close()
+
+
+def test_broken_dump_does_not_keep_the_network_down(fresh):
+    install(fresh)
+    fresh.load()
+    fresh.sh("pfctl -q -e; echo rubbish >/var/db/pf.states")
+    fresh.fails(f"{SCRIPT} start", "not restored")
+    check(not fresh.is_locked(), "the table is not left locked")
+    check(fresh.run("[ -e /var/db/pf.states.refused ]").status == 0, "what was refused can be looked at")
+    check(traffic.ping(fresh.network.lan, "198.51.100.2"), "packets pass")
