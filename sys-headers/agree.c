@@ -46,6 +46,10 @@
 
 /* --- what the folder declares, once more --------------------------------------------------------------------------- */
 
+/* lib/libkern/libkern.h */
+void	*memcpy(void *, const void *, size_t);
+void	*memset(void *, int, size_t);
+
 /* sys/systm.h */
 int	copyin(const void *, void *, size_t);
 int	copyout(const void *, void *, size_t);
