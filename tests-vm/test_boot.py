@@ -1,7 +1,7 @@
-"""etc/rc.d/pf_states: states are saved at shutdown and restored at boot, in the order that loses nothing."""
+"""How NetBSD starts, and etc/rc.d/pf_states: states are saved at shutdown and restored at boot, in the order that loses nothing."""
 
 from netbsd import check, need, traffic
-from netbsd.firewall import NAT_RULES
+from netbsd.firewall import NAT_RULES, Firewall
 
 SCRIPT = "/etc/rc.d/pf_states"
 
@@ -60,3 +60,11 @@ def test_broken_dump_does_not_keep_the_network_down(fresh):
     check(not fresh.is_locked(), "the table is not left locked")
     check(fresh.run("[ -e /var/db/pf.states.refused ]").status == 0, "what was refused can be looked at")
     check(traffic.ping(fresh.network.lan, "198.51.100.2"), "packets pass")
+
+
+def test_grub_boots_it(kit):
+    """As it does a kernel without a PVH entry, which QEMU cannot start; and once more, after a reboot."""
+    with Firewall(kit, grub=True) as guest:
+        check(kit.version in guest.sh("uname -r || sysctl -n kern.osrelease"), "the kernel is up")
+        guest.restart(up=False)
+        guest.load()

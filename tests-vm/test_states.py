@@ -105,7 +105,7 @@ def test_memory_that_runs_out(kit):
             check(idle.alive() == 3, "the connections live through all of it")
             idle.close()
         guest.sh("pfctl -q -d && modunload pf")
-        check(not re.search(r"^pf", guest.sh("vmstat -m"), re.MULTILINE), "nothing is left behind")
+        check(not re.search(r"^pf", guest.sh("pfprobe pools"), re.MULTILINE), "nothing is left behind")
 
 
 def test_module_for_use_has_no_fault_injection(firewall):

@@ -6,6 +6,7 @@
  *	pfprobe reader		tries to change things through a descriptor that is open for reading; says what was let through
  *	pfprobe hostile		arguments that make no sense; the kernel has to live, and to refuse
  *	pfprobe open		opens the device for reading, and for writing: the errors, 0 0 for none
+ *	pfprobe pools		the kernel's pools: name, bytes of an object, objects out
  *	pfprobe hold SECONDS	keeps the device open
  *	pfprobe fail SKIP COUNT	in a module built with --fault-injection: after SKIP allocations, COUNT fail
  *
@@ -13,7 +14,9 @@
  */
 #include <sys/types.h>
 #include <sys/ioccom.h>
+#include <sys/pool.h>
 #include <sys/socket.h>
+#include <sys/sysctl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <net/pfvar.h>
@@ -44,18 +47,26 @@ __asm__(
 	"	movl $1, %eax\n"
 	"	syscall\n");
 
-enum { SYS_WRITE = 4, SYS_OPEN = 5, SYS_CLOSE = 6, SYS_IOCTL = 54, SYS_NANOSLEEP = 430 };
+enum { SYS_WRITE = 4, SYS_OPEN = 5, SYS_IOCTL = 54, SYS_SYSCTL = 202, SYS_NANOSLEEP = 430 };
 
 /* The answer, or the error number below zero. */
 static long
-call(long number, long a, long b, long c)
+call6(long number, long a, long b, long c, long d, long e, long f)
 {
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
 	unsigned char failed;
 	long answer;
 
-	__asm__ volatile("syscall\n\tsetc %1" : "=a"(answer), "=qm"(failed) : "a"(number), "D"(a), "S"(b), "d"(c)
-	    : "rcx", "r11", "r8", "r9", "r10", "memory", "cc");
+	__asm__ volatile("syscall\n\tsetc %1" : "=a"(answer), "=qm"(failed), "+d"(c), "+r"(r10), "+r"(r8), "+r"(r9)
+	    : "a"(number), "D"(a), "S"(b) : "rcx", "r11", "memory", "cc");
 	return failed ? -answer : answer;
+}
+
+static long
+call(long number, long a, long b, long c)
+{
+
+	return call6(number, a, b, c, 0, 0, 0);
 }
 
 /* The compiler may make calls of these. */
@@ -222,7 +233,7 @@ hostile(void)
 			break;
 		}
 	/* Pointers into nowhere, into the kernel, and beyond the end. */
-	static const unsigned long nowhere[] = { 0, 1, 0xffffffff80200000UL, 0xffff800000000000UL, 0x7f7fffffe000UL, -1UL };
+	static const unsigned long nowhere[] = { 0, 1, 0xffffffff80200000UL, 0xffff800000000000UL, 0x8000000000000000UL, -1UL };
 	for (size_t i = 0; i < sizeof(nowhere) / sizeof(nowhere[0]); i++) {
 		memset(&arg, 0, sizeof(arg));
 		arg.states.ps_len = 240 * 3;
@@ -280,6 +291,37 @@ open_both(void)
 	return 0;
 }
 
+/* sysctl(3) of kern.pool, whose number is not fixed; vmstat(1) shows the same where it is of the kernel's release. */
+static int
+pools(void)
+{
+	static struct sysctlnode nodes[256], query;
+	static struct pool_sysctl pool[512];
+	int name[2] = { CTL_KERN, CTL_QUERY };
+	size_t len = sizeof(nodes);
+
+	query.sysctl_flags = SYSCTL_VERSION;
+	if (call6(SYS_SYSCTL, (long)name, 2, (long)nodes, (long)&len, (long)&query, sizeof(query)) < 0)
+		return 1;
+	name[1] = 0;
+	for (size_t i = 0; i < len / sizeof(nodes[0]); i++)
+		if (same(nodes[i].sysctl_name, "pool"))
+			name[1] = nodes[i].sysctl_num;
+	len = sizeof(pool);
+	if (name[1] == 0 || call6(SYS_SYSCTL, (long)name, 2, (long)pool, (long)&len, 0, 0) < 0)
+		return 1;
+	for (size_t i = 0; i < len / sizeof(pool[0]); i++) {
+		pool[i].pr_wchan[sizeof(pool[i].pr_wchan) - 1] = '\0';
+		say(pool[i].pr_wchan);
+		say(" ");
+		say_number((long)pool[i].pr_size);
+		say(" ");
+		say_number((long)pool[i].pr_nout);
+		say("\n");
+	}
+	return 0;
+}
+
 static int
 hold(const char *seconds)
 {
@@ -326,10 +368,12 @@ run(long *stack)
 		return hostile();
 	if (argc == 2 && same(argv[1], "open"))
 		return open_both();
+	if (argc == 2 && same(argv[1], "pools"))
+		return pools();
 	if (argc == 3 && same(argv[1], "hold"))
 		return hold(argv[2]);
 	if (argc == 4 && same(argv[1], "fail"))
 		return fail(argv[2], argv[3]);
-	say("usage: pfprobe locked | reader | hostile | open | hold SECONDS | fail SKIP COUNT\n");
+	say("usage: pfprobe locked | reader | hostile | open | pools | hold SECONDS | fail SKIP COUNT\n");
 	return 2;
 }

@@ -61,9 +61,9 @@ def grub_image(kernel, image):
     check(done.returncode == 0, f"grub-mkrescue: {done.stdout.strip()}")
 
 
-def arguments(kernel, scratch):
-    """QEMU's arguments to boot the kernel in single-user mode, root on the first virtio disk."""
-    if has_pvh_entry(kernel):
+def arguments(kernel, scratch, grub=False):
+    """QEMU's arguments to boot the kernel in single-user mode, root on the first virtio disk; by GRUB if need be, or if so told."""
+    if not grub and has_pvh_entry(kernel):
         return ["-kernel", kernel, "-append", "console=com root=ld0a -s"]
     image = os.path.join(scratch, "grub.iso")
     if not os.path.exists(image):

@@ -66,7 +66,7 @@ class Firewall(Machine):
         return self.run(f"[ -x {program} ]").status == 0
 
     def is_loaded(self):
-        return self.run("modstat -n pf | grep -q '^pf '").status == 0
+        return any(line.startswith("pf ") for line in self.run("modstat -n pf").text.splitlines())
 
     def is_enabled(self):
         return "Status: Enabled" in self.run("pfctl -s info").text

@@ -42,10 +42,10 @@ class Machine:
     """A guest. Use it in a `with`: it is gone when the block ends, whatever happens."""
 
     def __init__(self, kernel, root, payload, accel="tcg", taps=(), nic="virtio-net-pci", cpus=2, memory=512, log=None, extra=(),
-                 inherit=()):
+                 inherit=(), grub=False):
         self.kernel, self.root, self.payload, self.accel = kernel, root, payload, accel
         self.taps, self.nic, self.cpus, self.memory, self.extra = taps, nic, cpus, memory, extra
-        self.inherit = inherit
+        self.inherit, self.grub = inherit, grub
         self.log = open(log, "ab") if log else None
         self.console = b""
         self.scratch = tempfile.TemporaryDirectory(prefix="pf-vm-")
@@ -85,7 +85,7 @@ class Machine:
             command += ["-netdev", f"tap,id=net{number},fd={tap}"]
             command += ["-device", f"{self.nic},netdev=net{number},mac=52:54:00:70:66:{number + 1:02x}"]
         command += ["-device", "virtio-rng-pci"]
-        command += boot.arguments(self.kernel, self.scratch.name) + list(self.extra)
+        command += boot.arguments(self.kernel, self.scratch.name, self.grub) + list(self.extra)
         inherited = [end.fileno() for end in theirs] + list(self.taps) + list(self.inherit)
         # Snapshots go where there is room.
         environment = dict(os.environ, TMPDIR=self.scratch.name)
@@ -117,11 +117,17 @@ class Machine:
         mark = len(self.console)
         self.read_console(lambda: SINGLE_USER.search(self.console, mark), deadline, "to get to single-user mode")
         self.drain_port()
-        self.serial.sendall(b"\n")
-        mark = len(self.console)
-        self.read_console(lambda: self.console.endswith(b"# "), deadline, "to give a shell")
+        # init(8) may open the console anew behind its question, and what has been typed is lost: so it is said until it is heard.
+        while not self.console.endswith(b"# "):
+            self.serial.sendall(b"\n")
+            said = time.monotonic()
+            self.read_console(
+                lambda: self.console.endswith(b"# ") or time.monotonic() > said + 1,  # pylint: disable=cell-var-from-loop
+                deadline,
+                "to give a shell",
+            )
         self.serial.sendall(
-            b"PATH=/sbin:/bin:/usr/sbin:/usr/bin:/rescue; export PATH; mount -u -o rw /; "
+            b"PATH=/sbin:/bin:/usr/sbin:/usr/bin:/rescue; export PATH; mount -t ffs -u -o rw /dev/ld0a /; "
             b"mount -t ffs -o rw /dev/ld1a /pf || mount -t ffs -o rw /dev/ld1a /mnt; cd /pf; "
             b"[ -f agent.sh ] || cd /mnt; exec sh ./agent.sh\n"
         )
