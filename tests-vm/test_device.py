@@ -4,8 +4,8 @@ from netbsd import check, need, traffic
 
 
 def test_device_is_root_s(firewall):
-    said = firewall.sh("ls -l /dev/pf")
-    check(said.startswith("crw-------") and " root " in said, f"it is root's alone: {said}")
+    said = firewall.sh("ls -ln /dev/pf")
+    check(said.startswith("crw-------") and said.split()[2] == "0", f"it is root's alone: {said}")
     check(firewall.sh("pfprobe open").split() == ["0", "0"], "root can open it")
 
 

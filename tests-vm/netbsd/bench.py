@@ -93,6 +93,21 @@ class Symbols:
         index = bisect.bisect_right(self.addresses, address) - 1
         return self.all[index][1] if index >= 0 else "?"
 
+    def place(self, address):
+        """The function, and how far into it."""
+        index = bisect.bisect_right(self.addresses, address) - 1
+        return self.all[index][1], address - self.all[index][0]
+
+    def text_around(self, address):
+        """The text of the module that has this function: pages of functions with hardly a gap."""
+        pages = sorted({at >> 12 for at in self.addresses if abs(at - address) < 1 << 20})
+        first = last = pages.index(address >> 12)
+        while first > 0 and pages[first - 1] >= pages[first] - 4:
+            first -= 1
+        while last + 1 < len(pages) and pages[last + 1] <= pages[last] + 4:
+            last += 1
+        return pages[first] << 12, (pages[last] + 1) << 12
+
     def find(self, name):
         return [address for address, symbol, _ in self.all if symbol == name]
 
@@ -115,31 +130,34 @@ class Bench(Firewall):
         with open(self.disk, "rb") as file:
             return Symbols(file.read())
 
-    def idle_rate(self):
-        """Instructions a second when nothing goes on, by block."""
-        self.counter.ask("reset")
-        began = time.monotonic()
-        time.sleep(QUIET)
-        counts = self.counter.counts()
-        took = time.monotonic() - began
-        return {address: count / took for address, count in counts.items()}
+    def ticks(self, counts):
+        """How long that was, by the guest's clock: what its clock interrupt executed. A busy machine does not change it."""
+        ticks = sum(count for address, count in counts.items() if self.clock[0] <= address < self.clock[1])
+        check(ticks, "the guest's clock stands still")
+        return ticks
+
+    def start(self):
+        super().start()
+        symbols = self.symbols()
+        self.clock = next((value, value + length) for value, name, length in symbols.all if name == "hardclock")
 
     def measure(self, port=80):
-        """Instructions per forwarded packet, by block."""
+        """Instructions per forwarded packet, by block. What the guest executes when nothing goes on is taken off, tick by tick."""
         connection = traffic.connect(self.network.lan, "198.51.100.2", port)
         connection.sendall(b"E")
         converse(connection, 200)
-        idle = self.idle_rate()
+        self.counter.ask("reset")
+        time.sleep(QUIET)
+        idle = self.counter.counts()
         before = self.forwarded()
         self.counter.ask("reset")
-        began = time.monotonic()
         converse(connection, ROUNDS)
         counts = self.counter.counts()
-        took = time.monotonic() - began
+        share = self.ticks(counts) / self.ticks(idle)
         packets = self.forwarded() - before
         connection.close()
         check(packets >= 2 * ROUNDS, f"{ROUNDS} times to and fro should be {2 * ROUNDS} packets, and are {packets}")
-        return {address: (count - idle.get(address, 0) * took) / packets for address, count in counts.items()}
+        return {address: (count - idle.get(address, 0) * share) / packets for address, count in counts.items()}
 
     def forwarded(self):
         """Packets that Linux has seen come and go on the outside."""
@@ -213,6 +231,14 @@ def show_profile(blocks, symbols, say):
         by_function[symbols.at(address)] += count
     for name, count in by_function.most_common(60):
         say(f"      {count:8.1f}  {name}")
+    for hook in symbols.find("pfr_hook"):
+        start, end = symbols.text_around(hook)
+        say("      where in the module, by block:")
+        inside = collections.Counter({address: count for address, count in blocks.items() if start <= address < end})
+        say(f"      {sum(inside.values()):8.1f}  all")
+        for address, count in inside.most_common(60):
+            name, offset = symbols.place(address)
+            say(f"      {count:8.1f}  {name}+{offset:#x}")
 
 
 def measure_stack(kit, scratch, say):
@@ -221,11 +247,10 @@ def measure_stack(kit, scratch, say):
     try:
         with Network() as network, Bench(kit, network, counter, scratch) as guest:
             guest.load()
-            hook = guest.symbols().find("pfr_hook")
-            check(len(hook) == 1, f"the guest's symbols have {len(hook)} functions pfr_hook")
             symbols = guest.symbols()
-            ours = [address for address, _, _ in symbols.all if abs(address - hook[0]) < 1 << 20]
-            (start, end) = text_around(hook[0], ours)
+            hook = symbols.find("pfr_hook")
+            check(len(hook) == 1, f"the guest's symbols have {len(hook)} functions pfr_hook")
+            start, end = symbols.text_around(hook[0])
             counter.ask(f"stack {hook[0]:x} {start:x} {end:x}")
             guest.rules(
                 "nat on {wan} inet from 10.0.0.0/24 to any -> 198.51.100.1\n"
@@ -247,16 +272,3 @@ def measure_stack(kit, scratch, say):
             say(f"      {of_module} bytes by the module's own instructions, {everything} with what it calls, sending included, and interrupts")
     finally:
         counter.close()
-
-
-def text_around(hook, addresses):
-    """The module's text: the pages without a gap around the hook."""
-    pages = sorted({address >> 12 for address in addresses} | {hook >> 12})
-    at = pages.index(hook >> 12)
-    first = last = at
-    while first > 0 and pages[first - 1] >= pages[first] - 4:
-        first -= 1
-    while last + 1 < len(pages) and pages[last + 1] <= pages[last] + 4:
-        last += 1
-    return pages[first] << 12, (pages[last] + 1) << 12
-
