@@ -16,11 +16,3 @@ pfk_cpu(u_int number, uintptr_t *cpu)
 	*cpu = (uintptr_t)cpu_lookup(number);
 	return *cpu != 0;
 }
-
-/* The one that this runs on, until it is preempted. */
-uintptr_t
-pfk_current_cpu(void)
-{
-
-	return (uintptr_t)x86_curcpu();
-}

@@ -50,7 +50,6 @@ void	pfk_drain(void);
 
 /* cpu.c: which CPU is which. */
 bool	pfk_cpu(u_int, uintptr_t *);
-uintptr_t pfk_current_cpu(void);
 
 /* output.c: packets of pf's own, and what else is a macro. */
 void	pfk_output(struct mbuf *, bool);

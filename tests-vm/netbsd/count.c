@@ -93,6 +93,11 @@ on_memory(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t address, void *
 		if (!qemu_plugin_mem_is_store(info))
 			return;
 		entered = false;
+		/* What pf sends goes through the hook again, within the call that is watched. */
+		if (inside && address < base && address > base - WINDOW) {
+			lowest = address < lowest ? address : lowest;
+			return;
+		}
 		inside = true;
 		base = address + 8;
 		lowest = lowest_of_module = address;

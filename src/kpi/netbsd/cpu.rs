@@ -7,6 +7,7 @@
 //! None. A stripe is not a CPU's own: who counts below IPL_SOFTNET may be preempted in the middle, so counters are added to with an
 //! instruction that cannot be split. On a cache line that no other CPU writes to, that costs little.
 
+use core::ffi::c_void;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::Stripe;
@@ -22,6 +23,11 @@ const ATTEMPTS: u64 = 4096;
 const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
 
 static MULTIPLIER: AtomicU64 = AtomicU64::new(FIRST);
+
+unsafe extern "C" {
+    /// curcpu(9), as a module has it: sys-headers/agree.c holds it against the kernel's.
+    fn x86_curcpu() -> *const c_void;
+}
 
 #[inline]
 fn place(cpu: usize, multiplier: u64) -> usize {
@@ -61,9 +67,9 @@ fn spread(multiplier: u64) -> (u32, u32) {
 #[inline]
 pub fn stripe() -> Stripe {
     // SAFETY: it reads a pointer, anywhere.
-    let cpu = unsafe { ffi::pfk_current_cpu() };
+    let cpu = unsafe { x86_curcpu() };
     Stripe {
-        index: place(cpu, MULTIPLIER.load(Ordering::Relaxed)),
+        index: place(cpu as usize, MULTIPLIER.load(Ordering::Relaxed)),
         is_own: false,
     }
 }

@@ -41,7 +41,8 @@ impl spin::RelaxStrategy for Relax {
     }
 }
 
-/// The proof of IPL_SOFTNET on this CPU.
+/// The proof of IPL_SOFTNET on this CPU, or of a higher level: it is IPL_SOFTSERIAL, at which pserialize(9) reads, so that to enter a
+/// read section as well costs a packet nothing.
 ///
 /// # Invariants
 /// The level was raised by this LWP, which is the one that lowers it: the token does not leave it.
@@ -51,12 +52,13 @@ pub struct SoftNet {
 }
 
 impl SoftNet {
-    /// splsoftnet(9), until the token is dropped.
+    /// pserialize_read_enter(9), which is splsoftserial(9), until the token is dropped.
     #[inline]
     pub fn raise() -> Self {
         SoftNet {
-            // SAFETY: spl(9) can be raised anywhere.
-            before: unsafe { ffi::splraise(ffi::IPL_SOFTNET) },
+            // SAFETY: a section can be entered anywhere below IPL_SOFTSERIAL, and a packet comes no higher than
+            // IPL_SOFTNET.
+            before: unsafe { ffi::pserialize_read_enter() },
             of_this_lwp: PhantomData,
         }
     }
@@ -65,8 +67,8 @@ impl SoftNet {
 impl Drop for SoftNet {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: this is the level that `raise` found.
-        unsafe { ffi::spllower(self.before) };
+        // SAFETY: this is what entering gave.
+        unsafe { ffi::pserialize_read_exit(self.before) };
     }
 }
 
@@ -115,8 +117,14 @@ impl Kernel {
             _ => return,
         };
         // SAFETY: the packet is a chain with a packet header, its IP header is in the first segment, and the stack
-        // consumes it.
-        unsafe { ffi::pfk_output(packet.into_raw().as_ptr(), is_ipv6) };
+        // consumes it. It may wait for a lock, at IPL_SOFTNET as it is used to, but not at IPL_SOFTSERIAL, where whoever has the lock
+        // and is in pserialize_perform(9) would wait for this CPU. The level is what it was in the end.
+        unsafe {
+            let before = ffi::splraise(ffi::IPL_SOFTNET);
+            ffi::spllower(ffi::IPL_SOFTNET.min(before));
+            ffi::pfk_output(packet.into_raw().as_ptr(), is_ipv6);
+            ffi::splraise(before);
+        }
     }
 
     /// log(9): writes a line of log, cut off after [`Line::LEN`] bytes.

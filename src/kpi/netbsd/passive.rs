@@ -1,6 +1,5 @@
 //! pserialize(9).
 
-use core::ffi::c_int;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -21,14 +20,11 @@ impl Passive {
             .ok_or(NoMemory)
     }
 
-    /// pserialize_read_enter(9), until the section is dropped.
+    /// A read section, until it is dropped: the level is one already.
     #[inline]
     pub fn read<'a>(&'a self, _level: &'a SoftNet) -> ReadSection<'a> {
         ReadSection {
-            // SAFETY: a section can be entered anywhere below IPL_SOFTSERIAL, and a packet comes no higher than
-            // IPL_SOFTNET.
-            before: unsafe { ffi::pserialize_read_enter() },
-            of_this_lwp: PhantomData,
+            of_this_level: PhantomData,
         }
     }
 
@@ -54,17 +50,8 @@ unsafe impl Send for Passive {}
 /// An open read section.
 ///
 /// # Invariants
-/// The LWP that entered it is the one that leaves it, on the same CPU: the section does not leave it, and nobody
-/// sleeps in it.
+/// The level at which pserialize(9) reads is held as long as it lives, by the [`SoftNet`] that it borrows, so it does not leave its
+/// LWP and its CPU, and nobody sleeps in it.
 pub struct ReadSection<'a> {
-    before: c_int,
-    of_this_lwp: PhantomData<(*mut (), &'a Passive)>,
-}
-
-impl Drop for ReadSection<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: this is what entering gave.
-        unsafe { ffi::pserialize_read_exit(self.before) };
-    }
+    of_this_level: PhantomData<(*mut (), &'a Passive, &'a SoftNet)>,
 }
