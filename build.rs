@@ -17,7 +17,16 @@ mod kmod {
     use std::env;
     use std::path::PathBuf;
 
-    const SOURCES: [&str; 7] = ["cpu", "device", "hook", "interface", "module", "output", "thread"];
+    const SOURCES: [&str; 8] = [
+        "cpu",
+        "device",
+        "hook",
+        "interface",
+        "module",
+        "output",
+        "pflog",
+        "thread",
+    ];
 
     /// What every object in the kernel is compiled with: its own memory model, and no register but the general ones.
     const FLAGS: [&str; 15] = [

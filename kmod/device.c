@@ -5,6 +5,9 @@
  * There is one minor, 0. The device can be opened by several processes; its close entry is called for the last of
  * them.
  *
+ * What a process holds (the lock of the state table, if it was taken with an owner) is released when the process ends, of which
+ * the exit hook tells, or at the latest with the last close.
+ *
  * Synchronisation: the driver is D_MPSAFE, and the engine serialises what it must. pf_device.lock covers whether
  * the device is open and whether the module is about to leave, so that an open and an unload cannot both win.
  * devsw_detach(9) then waits for every call that is still inside.
@@ -32,6 +35,7 @@ static struct {
 	bool			open;
 	bool			leaving;
 	kauth_listener_t	listener;
+	void			*exithook;
 } pf_device;
 
 static int
@@ -54,6 +58,7 @@ static int
 pf_close(dev_t dev __unused, int flags __unused, int mode __unused, struct lwp *l __unused)
 {
 
+	pfr_close(0);
 	mutex_enter(&pf_device.lock);
 	pf_device.open = false;
 	mutex_exit(&pf_device.lock);
@@ -116,6 +121,14 @@ pf_listen(kauth_cred_t cred __unused, kauth_action_t action, void *cookie __unus
 	return KAUTH_RESULT_DEFER;
 }
 
+/* A process ends. */
+static void
+pf_exit(struct proc *p, void *cookie __unused)
+{
+
+	pfr_close(p->p_pid);
+}
+
 /* Opens the door. */
 int
 pf_device_attach(void)
@@ -125,8 +138,10 @@ pf_device_attach(void)
 
 	mutex_init(&pf_device.lock, MUTEX_DEFAULT, IPL_NONE);
 	pf_device.listener = kauth_listen_scope(KAUTH_SCOPE_NETWORK, pf_listen, NULL);
+	pf_device.exithook = exithook_establish(pf_exit, NULL);
 	error = devsw_attach("pf", NULL, &bmajor, &pf_cdevsw, &cmajor);
 	if (error) {
+		exithook_disestablish(pf_device.exithook);
 		kauth_unlisten_scope(pf_device.listener);
 		mutex_destroy(&pf_device.lock);
 	}
@@ -147,6 +162,7 @@ pf_device_detach(void)
 		return EBUSY;
 
 	devsw_detach(NULL, &pf_cdevsw);
+	exithook_disestablish(pf_device.exithook);
 	kauth_unlisten_scope(pf_device.listener);
 	mutex_destroy(&pf_device.lock);
 	return 0;

@@ -15,7 +15,7 @@
 
 #include "pf.h"
 
-/* What needs bpf in NetBSD's pf is pflog(4); a drop-in keeps the dependency. */
+/* pflog(4) shows packets through bpf. */
 MODULE(MODULE_CLASS_DRIVER, pf, "bpf");
 
 int
@@ -32,12 +32,14 @@ pf_load(void)
 	error = pf_interfaces_attach();
 	if (error)
 		goto stop;
+	pf_pflog_attach();
 	error = pf_device_attach();
 	if (error)
 		goto detach;
 	return 0;
 
 detach:
+	pf_pflog_detach();
 	pf_interfaces_detach();
 stop:
 	pf_thread_stop();
@@ -54,6 +56,8 @@ pf_unload(void)
 	error = pf_device_detach();
 	if (error)
 		return error;
+	/* An interface that goes is an event. */
+	pf_pflog_detach();
 	pf_interfaces_detach();
 	pf_thread_stop();
 	pfk_drain();

@@ -55,12 +55,19 @@ bool	pfk_cpu(u_int, uintptr_t *);
 void	pfk_output(struct mbuf *, bool);
 bool	pfk_mbuf_is_readonly(const struct mbuf *);
 
+/* pflog.c: logged packets. */
+void	pf_pflog_attach(void);
+void	pf_pflog_detach(void);
+bool	pfk_log_has_reader(uint8_t);
+void	pfk_log_packet(uint8_t, const void *, struct mbuf *);
+
 /* src/module.rs. */
 int	pfr_load(void);
 void	pfr_unload(void);
 bool	pfr_is_running(void);
 int	pfr_hook(struct mbuf **, uint16_t, int, bool);
 int	pfr_ioctl(u_long, void *, size_t, bool, bool, uid_t, pid_t);
+void	pfr_close(pid_t);
 void	pfr_purge(void);
 int	pfr_attach_interface(struct ifnet *, uint16_t, const char *);
 void	pfr_detach_interface(uint16_t);

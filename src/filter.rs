@@ -17,7 +17,9 @@
 pub(crate) mod burst;
 mod error;
 mod known;
+mod log;
 mod new;
+mod queue;
 
 use pf_abi::Reason;
 
@@ -84,6 +86,7 @@ pub(crate) fn judge(
     let mut packet = Packet::new(mbuf, direction);
     if let Err(reason) = packet.parse() {
         pf.stats.count(reason);
+        filter.log_malformed(&packet, reason);
         return Verdict::Drop;
     }
     let (af, len) = (packet.af, packet.len.into());

@@ -14,6 +14,7 @@ mod ctl;
 mod filter;
 pub mod iface;
 pub mod kpi;
+pub mod log;
 pub mod mem;
 #[cfg(target_os = "none")]
 mod module;
@@ -29,9 +30,12 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pf_abi::IfName;
 
+pub use ctl::{Access, ioctls};
+
 use ctl::Control;
+use ctl::hold::Hold;
 use iface::{InterfaceAddress, Interfaces};
-use kpi::{Caller, Direction, Errno, Kernel, Mbuf, Mutex, NoMemory, Passive, ReadSection, SoftNet};
+use kpi::{Caller, Direction, Errno, Kernel, Mbuf, Mutex, NoMemory, Passive, ReadSection, SoftNet, SpinLock};
 use mem::{KBox, Snapshot};
 use purge::Sweep;
 use rule::Config;
@@ -58,6 +62,8 @@ pub struct Pf {
     running: AtomicBool,
     /// The state table is locked: DIOCSETLCK.
     locked: AtomicBool,
+    /// Who has locked it, if not for good: under this lock `locked` changes.
+    hold: SpinLock<Option<Hold>>,
     /// DIOCSETDEBUG.
     debug: AtomicU32,
     /// DIOCSETHOSTID: who makes states here, in network order.
@@ -89,6 +95,7 @@ impl Pf {
             stats: Stats::new()?,
             running: AtomicBool::new(false),
             locked: AtomicBool::new(false),
+            hold: SpinLock::new(None),
             debug: AtomicU32::new(pf_abi::PF_DEBUG_URGENT),
             host_id: AtomicU32::new(host_id),
             control: Self::new_control()?,
@@ -151,6 +158,16 @@ impl Pf {
     /// multiple of 8, and is copied out again.
     pub fn ioctl(&self, caller: &Caller<'_>, cmd: u64, arg: &mut [u8]) -> Result<(), Errno> {
         ctl::serve(self, caller, cmd, arg)
+    }
+
+    /// Whoever makes ioctls as `owner` ([`Caller::owner`]) has closed the device, or is gone: what they held is released.
+    pub fn close(&self, owner: u64) {
+        ctl::hold::close(self, Some(owner));
+    }
+
+    /// Nobody has the device open any more: whatever is held is released.
+    pub fn close_all(&self) {
+        ctl::hold::close(self, None);
     }
 
     /// One tick of the purge thread, due once a second. Waits for readers: called with no lock held.

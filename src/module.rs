@@ -14,9 +14,10 @@ use core::slice;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use pf_abi::ioctl::{
-    DIOCADDSTATE, DIOCADDSTATES, DIOCCLRIFFLAG, DIOCCLRRULECTRS, DIOCCLRSRCNODES, DIOCCLRSTATUS, DIOCRADDADDRS,
-    DIOCRADDTABLES, DIOCRCLRADDRS, DIOCRCLRASTATS, DIOCRCLRTABLES, DIOCRCLRTSTATS, DIOCRDELADDRS, DIOCRDELTABLES,
-    DIOCRSETADDRS, DIOCRSETTFLAGS, DIOCSETDEBUG, DIOCSETIFFLAG, DIOCSETLCK, DIOCSETSTATUSIF, DIOCSTART, DIOCSTOP,
+    DIOCADDSTATE, DIOCADDSTATES, DIOCBADDSTATES, DIOCBLOCK, DIOCCLRIFFLAG, DIOCCLRRULECTRS, DIOCCLRSRCNODES,
+    DIOCCLRSTATUS, DIOCRADDADDRS, DIOCRADDTABLES, DIOCRCLRADDRS, DIOCRCLRASTATS, DIOCRCLRTABLES, DIOCRCLRTSTATS,
+    DIOCRDELADDRS, DIOCRDELTABLES, DIOCRSETADDRS, DIOCRSETTFLAGS, DIOCSETDEBUG, DIOCSETIFFLAG, DIOCSETLCK,
+    DIOCSETSTATUSIF, DIOCSTART, DIOCSTOP,
 };
 use pf_abi::{IocTable, PFR_FLAG_DUMMY};
 use zerocopy::FromBytes;
@@ -152,6 +153,7 @@ unsafe extern "C" fn pfr_ioctl(
         may_write,
         uid,
         pid,
+        owner: owner(pid),
         memory: &memory,
     };
     errno(match cmd {
@@ -166,7 +168,7 @@ fn is_open_to_all_levels(cmd: u64, arg: &[u8]) -> bool {
     match cmd {
         DIOCSETSTATUSIF | DIOCCLRSTATUS | DIOCSETDEBUG | DIOCCLRRULECTRS | DIOCRCLRTSTATS | DIOCRCLRADDRS | DIOCRADDADDRS
         | DIOCRDELADDRS | DIOCRSETADDRS | DIOCRCLRASTATS | DIOCCLRSRCNODES | DIOCSETIFFLAG | DIOCCLRIFFLAG | DIOCSETLCK
-        | DIOCADDSTATES
+        | DIOCADDSTATES | DIOCBADDSTATES | DIOCBLOCK
         // Can do no more than DIOCADDSTATES, and says why a state is refused.
         | DIOCADDSTATE => true,
         // Only to hear what would be done.
@@ -174,6 +176,20 @@ fn is_open_to_all_levels(cmd: u64, arg: &[u8]) -> bool {
             IocTable::ref_from_bytes(arg).is_ok_and(|table| table.flags & PFR_FLAG_DUMMY != 0)
         }
         _ => false,
+    }
+}
+
+/// A process is one opener of the device: the driver hears of the last close alone, but of the end of each process.
+fn owner(pid: i32) -> u64 {
+    u64::from(pid.unsigned_abs())
+}
+
+/// A process has ended, or, with 0, the last one has closed the device: what was held is released.
+#[unsafe(no_mangle)]
+extern "C" fn pfr_close(pid: i32) {
+    match pid {
+        0 => module().pf.close_all(),
+        pid => module().pf.close(owner(pid)),
     }
 }
 
@@ -299,6 +315,7 @@ const _: () = {
         [pfr_hook, exports::pfr_hook];
     let _: [unsafe extern "C" fn(c_ulong, *mut c_void, usize, bool, bool, u32, i32) -> c_int; 2] =
         [pfr_ioctl, exports::pfr_ioctl];
+    let _: [unsafe extern "C" fn(i32); 2] = [pfr_close, exports::pfr_close];
     let _: [unsafe extern "C" fn(); 2] = [pfr_purge, exports::pfr_purge];
     let _: [unsafe extern "C" fn(*mut exports::ifnet, u16, *const c_char) -> c_int; 2] =
         [pfr_attach_interface, exports::pfr_attach_interface];

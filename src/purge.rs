@@ -7,6 +7,7 @@
 use pf_abi::Timeout;
 
 use crate::Pf;
+use crate::ctl::hold;
 use crate::kpi::SoftNet;
 use crate::state::State;
 
@@ -21,6 +22,7 @@ pub(crate) struct Sweep {
 const BATCH: usize = 64;
 
 pub(crate) fn tick(pf: &Pf) {
+    hold::tick(pf);
     let mut sweep = pf.sweep.lock();
     if !pf.is_locked() {
         // States are spread evenly over all places, so an interval's share of the places has a share of the states, however many

@@ -199,6 +199,18 @@ ioctls! {
 
     /// Whether the state table is locked (1) or not (0). Not in NetBSD's own pf, which answers ENODEV. Open to readers.
     DIOCGETLCK = ioc(IOC_OUT, GROUP, 200, size_of::<u32>());
+    /// Fetches states from `cursor` on, at most [`BULK_MOST`] a call, without holding anything up: each that is there all the
+    /// while comes once. Not in NetBSD's own pf, as those that follow. Open to readers.
+    DIOCBGETSTATES = iowr::<BulkStates>(201);
+    /// Adds states in their order up to the first that must be refused, at most [`BULK_MOST`] a call, and says why in `error`, as
+    /// [`DIOCADDSTATE`] does.
+    DIOCBADDSTATES = iowr::<BulkStates>(202);
+    /// Locks the state table until a deadline or until its owner is gone, or releases it, or tells about it. EBUSY where
+    /// somebody else has locked it, ESRCH to release what the caller does not hold. Readers may ask.
+    DIOCBLOCK = iowr::<BulkLock>(203);
+    /// The rules of a list, or their counters, from a number on, at most [`BULK_MOST`] a call. EBUSY where the ticket is not that of
+    /// what is loaded. Open to readers.
+    DIOCBGETRULES = iowr::<BulkRules>(204);
 }
 
 #[cfg(test)]

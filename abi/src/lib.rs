@@ -34,6 +34,7 @@ mod macros;
 
 mod addr;
 mod altq;
+mod bulk;
 pub mod errno;
 mod iface;
 pub mod ioctl;
@@ -51,6 +52,7 @@ mod timeout;
 
 pub use addr::*;
 pub use altq::*;
+pub use bulk::*;
 pub use iface::*;
 pub use ioctl::*;
 pub use ioctl_args::*;

@@ -5,6 +5,13 @@ use crate::{CName, IfName};
 /// `PFLOG_RULESET_NAME_SIZE`: bytes in the name of a ruleset, the NUL included.
 pub const PFLOG_RULESET_NAME_SIZE: usize = 16;
 
+/// `PFLOGIFS_MAX`: pflog interfaces that there can be, pflog0 being the first.
+pub const PFLOGIFS_MAX: u8 = 16;
+/// `UID_MAX`: [`LogHeader::uid`] where no user is known.
+pub const UID_MAX: u32 = 2_147_483_647;
+/// `NO_PID`: [`LogHeader::pid`] where no process is known.
+pub const NO_PID: i32 = 30_001;
+
 c_struct! {
     /// `struct pfloghdr`
     #[derive(Copy, Hash)]

@@ -63,6 +63,16 @@ impl<const N: usize> CName<N> {
         Some(Self(bytes))
     }
 
+    /// As much of a text as there is room for, up to its first NUL.
+    pub fn cut(text: &[u8]) -> Self {
+        let mut bytes = [0; N];
+        let text = text.iter().take_while(|byte| **byte != 0);
+        for (to, from) in bytes.iter_mut().take(N.saturating_sub(1)).zip(text) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+
     /// The bytes before the NUL, or `None` where there is no NUL.
     pub fn to_bytes(&self) -> Option<&[u8]> {
         let end = self.0.iter().position(|&byte| byte == 0)?;
@@ -121,6 +131,13 @@ mod tests {
         assert_eq!(CName::<4>::new("a\0b"), None);
         assert!(CName::<4>::new("").unwrap().is_empty());
         assert_eq!(CName::<0>::new(""), None);
+    }
+
+    #[test]
+    fn a_text_is_cut_to_leave_room_for_the_nul() {
+        assert_eq!(CName::<4>::cut(b"em10").as_str(), Some("em1"));
+        assert_eq!(CName::<4>::cut(b"a\0b").as_array(), b"a\0\0\0");
+        assert_eq!(CName::<0>::cut(b"a").as_array(), b"");
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl Machine {
     fn command(&self, cmd: u64, arg: &mut [u8]) -> anyhow::Result<()> {
         let caller = Caller {
             may_write: true,
+            owner: 0,
             uid: 0,
             pid: 1,
             memory: &self.user,

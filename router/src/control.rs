@@ -96,6 +96,7 @@ impl Control {
     pub fn serve(&self, pf: &Pf, stop: &Stop) -> nix::Result<()> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_SEMAPHORE;
         let places = EventFd::from_value_and_flags(MOST_PEERS, flags)?;
+        let mut owner = 0;
         thread::scope(|scope| {
             while stop.wait(places.as_fd())? && stop.wait(self.socket.as_fd())? {
                 let peer = match self.socket.accept() {
@@ -108,9 +109,11 @@ impl Control {
                     }
                 };
                 let place = Place::take(&places)?;
+                owner += 1;
                 let work = move || {
                     let _place = place;
-                    while stop.wait(peer.as_fd()) == Ok(true) && serve_one(peer.as_fd(), pf) {}
+                    while stop.wait(peer.as_fd()) == Ok(true) && serve_one(peer.as_fd(), owner, pf) {}
+                    pf.close(owner);
                 };
                 if let Err(error) = thread::Builder::new().name("control".into()).spawn_scoped(scope, work) {
                     warn!(%error, "a connection to the control socket could not be served");
@@ -169,7 +172,7 @@ fn remove_abandoned(path: &Path, address: &UnixAddr) -> Result<()> {
 }
 
 /// Serves one request of a peer. False if the connection is to be closed: the peer is gone, or takes no replies.
-fn serve_one(peer: BorrowedFd<'_>, pf: &Pf) -> bool {
+fn serve_one(peer: BorrowedFd<'_>, owner: u64, pf: &Pf) -> bool {
     let mut bytes = [0; size_of::<Request>()];
     let mut control = cmsg_space!(UnixCredentials);
     let mut buffer = [IoSliceMut::new(&mut bytes)];
@@ -188,7 +191,7 @@ fn serve_one(peer: BorrowedFd<'_>, pf: &Pf) -> bool {
     let Some(sender) = sender else { return false };
     let whole = message.bytes == size_of::<Request>() && !message.flags.contains(MsgFlags::MSG_TRUNC);
     let number = match Request::read_from_bytes(&bytes) {
-        Ok(request) if whole => answer(&request, &sender, pf),
+        Ok(request) if whole => answer(&request, &sender, owner, pf),
         _ => errno::EINVAL,
     };
     let reply = Reply::new(number);
@@ -197,7 +200,7 @@ fn serve_one(peer: BorrowedFd<'_>, pf: &Pf) -> bool {
 }
 
 /// Makes the ioctl that a request asks for. 0, or a NetBSD error number.
-fn answer(request: &Request, sender: &UnixCredentials, pf: &Pf) -> i32 {
+fn answer(request: &Request, sender: &UnixCredentials, owner: u64, pf: &Pf) -> i32 {
     let &Request {
         magic,
         version,
@@ -220,6 +223,7 @@ fn answer(request: &Request, sender: &UnixCredentials, pf: &Pf) -> i32 {
         may_write: privileged && flags & READ_ONLY == 0,
         uid: sender.uid(),
         pid: sender.pid(),
+        owner,
         memory: &memory,
     };
     // A kernel has its copy of an argument aligned for whatever is in it.

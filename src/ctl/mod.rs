@@ -2,8 +2,8 @@
 //!
 //! # Overview
 //! [`IOCTLS`] is the one table of all of them: what each needs, and who serves it. [`rules`] are the transactions over lists of
-//! rules, [`states`] dumps, restores and removes states, [`record`] is one state outside the kernel, [`options`] and
-//! [`interfaces`] are the rest.
+//! rules, [`states`] dumps, restores and removes states, [`record`] is one state outside the kernel, [`bulk`] is what NetBSD's own pf does
+//! not have, [`hold`] the lock of the state table, [`options`] and [`interfaces`] are the rest.
 //!
 //! Nothing that comes in is trusted: an argument of the wrong size, a number out of range, a name without its NUL, a pointer that
 //! leads nowhere each end in an error, before anything is changed.
@@ -19,6 +19,8 @@
 
 #![forbid(unsafe_code)]
 
+mod bulk;
+pub(crate) mod hold;
 mod interfaces;
 mod options;
 mod record;
@@ -56,7 +58,7 @@ impl Control {
 
 /// What a caller must be allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub enum Access {
     /// Have opened the device.
     Read,
     /// Have opened it for writing, and pass kauth(9).
@@ -112,8 +114,10 @@ static IOCTLS: &[Ioctl] = &[
     read(DIOCGETTIMEOUT, |pf, _, arg| options::timeout(pf, view(arg)?)),
     write(DIOCSETLIMIT, |pf, _, arg| options::set_limit(pf, view(arg)?)),
     read(DIOCGETLIMIT, |pf, _, arg| options::limit(pf, view(arg)?)),
-    write(DIOCSETLCK, |pf, _, arg| options::set_lock(pf, view(arg)?)),
-    read(DIOCGETLCK, |pf, _, arg| options::lock(pf, view(arg)?)),
+    write(DIOCSETLCK, |pf, _, arg| hold::set(pf, view(arg)?)),
+    read(DIOCGETLCK, |pf, _, arg| hold::get(pf, view(arg)?)),
+    // To do more than ask, it wants more.
+    read(DIOCBLOCK, |pf, caller, arg| hold::serve(pf, caller, view(arg)?)),
     // Interfaces.
     read(DIOCIGETIFACES, |pf, caller, arg| {
         interfaces::dump(pf, caller, view(arg)?)
@@ -147,6 +151,14 @@ static IOCTLS: &[Ioctl] = &[
     write(DIOCCLRSTATES, |pf, _, arg| states::clear(pf, view(arg)?)),
     write(DIOCKILLSTATES, |pf, _, arg| states::kill(pf, view(arg)?)),
     read(DIOCNATLOOK, |pf, _, arg| states::look_up(pf, view(arg)?)),
+    // In bulk.
+    read(DIOCBGETSTATES, |pf, caller, arg| {
+        bulk::get_states(pf, caller, view(arg)?)
+    }),
+    write(DIOCBADDSTATES, |pf, caller, arg| {
+        bulk::add_states(pf, caller, view(arg)?)
+    }),
+    read(DIOCBGETRULES, |pf, caller, arg| bulk::get_rules(pf, caller, view(arg)?)),
     // Source nodes, of which there are none.
     read(DIOCGETSRCNODES, |_, _, arg| {
         view::<IocSrcNodes>(arg)?.len = 0;
@@ -187,6 +199,11 @@ static IOCTLS: &[Ioctl] = &[
     write(DIOCCHANGEALTQ, WITHOUT_ALTQ),
     read(DIOCGETQSTATS, WITHOUT_ALTQ),
 ];
+
+/// Every ioctl, and what it needs of its caller.
+pub fn ioctls() -> impl Iterator<Item = (u64, Access)> {
+    IOCTLS.iter().map(|ioctl| (ioctl.cmd, ioctl.access))
+}
 
 /// Serves one ioctl.
 ///

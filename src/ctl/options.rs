@@ -32,29 +32,6 @@ fn switch(pf: &Pf, on: bool, already: Errno) -> Result<(), Errno> {
     Ok(())
 }
 
-/// DIOCSETLCK: 1 locks, 0 unlocks, whatever it was before. When a call that locks has returned, no packet and no purge that came
-/// before it is still at work on a state.
-pub(super) fn set_lock(pf: &Pf, arg: &mut u32) -> Result<(), Errno> {
-    let lock = match arg {
-        0 => false,
-        1 => true,
-        _ => return Err(Errno::Einval),
-    };
-    let _control = pf.control.lock();
-    pf.locked.store(lock, Ordering::Release);
-    if lock {
-        drop(pf.sweep.lock());
-        pf.passive.wait();
-    }
-    Ok(())
-}
-
-/// DIOCGETLCK.
-pub(super) fn lock(pf: &Pf, arg: &mut u32) -> Result<(), Errno> {
-    *arg = pf.is_locked().into();
-    Ok(())
-}
-
 /// DIOCGETSTATUS. The checksum is 0.
 pub(super) fn status(pf: &Pf, arg: &mut Status) -> Result<(), Errno> {
     let control = pf.control.lock();

@@ -22,7 +22,7 @@ use crate::kpi::{Direction, Errno, SoftNet};
 use crate::mem::KArc;
 use crate::rule::{Action, Config, Rule, RuleList};
 use crate::state::timeout::Timeouts;
-use crate::state::{Body, Host, Origin, Peer, State, StateKey};
+use crate::state::{Body, Extra, Host, Origin, Peer, State, StateKey};
 use crate::wire::tcp::Seq;
 use crate::wire::{Addr, Af, Proto};
 
@@ -173,7 +173,9 @@ impl<'a> Candidate<'a> {
     ///
     /// A rule's number that no rule has now, or one that lets nothing pass or translates nothing, stands for none: what was loaded
     /// when the record was made is not loaded now. (A tool may restore states before it loads rules, as pfs(8) does.)
-    pub(super) fn state(&self, scene: &Scene<'_>, interface: u16, host_id: u32) -> (Origin, Body) {
+    ///
+    /// What the rule knows of the log the state knows again. ENOMEM where there is no room for it.
+    pub(super) fn state(&self, scene: &Scene<'_>, interface: u16, host_id: u32) -> Result<(Origin, Body), Errno> {
         let record = self.record;
         let find = |list: &RuleList, nr: u32| list.rules().get(nr as usize).cloned();
         let rule = find(scene.config.filter(), record.rule).filter(|rule| rule.action == Action::Pass);
@@ -196,14 +198,14 @@ impl<'a> Candidate<'a> {
             key: self.key,
             direction: self.direction,
             interface,
+            extra: Extra::of(rule.as_deref(), nat_rule.as_deref())?,
             rule,
             nat_rule,
-            extra: None,
             id: u64::from_be(id),
             creator: if id == 0 { host_id } else { record.creatorid },
             creation: scene.now.wrapping_sub(record.creation),
         };
-        (origin, body)
+        Ok((origin, body))
     }
 }
 

@@ -89,7 +89,7 @@ impl Staging {
 }
 
 /// Refuses what is about an anchor.
-fn main_ruleset(anchor: &AnchorPath, otherwise: Errno) -> Result<(), Errno> {
+pub(super) fn main_ruleset(anchor: &AnchorPath, otherwise: Errno) -> Result<(), Errno> {
     match anchor.to_bytes() {
         Some([]) => Ok(()),
         Some(_) => Err(otherwise),
@@ -268,7 +268,8 @@ pub(super) fn add(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
     source.cpid = caller.pid;
     let numbers = numbers(pf, &mut control, &source)?;
     let nr = u32::try_from(nr).map_err(|_| Errno::Enospc)?;
-    let rule = Rule::new(source, addresses, &numbers, nr)?;
+    let mut rule = Rule::new(source, addresses, &numbers, nr)?;
+    rule.find_queues(&pf.kernel)?;
     Ok(control.staging.list(kind).rules.push(rule)?)
 }
 
@@ -297,10 +298,15 @@ fn check_names(rule: &mut pf_abi::Rule) -> Result<(), Errno> {
 }
 
 /// Does something with the rules that are loaded.
-fn with_rules<R>(pf: &Pf, kind: RulesetKind, act: impl FnOnce(&[KArc<Rule>]) -> R) -> R {
+pub(super) fn with_rules<R>(pf: &Pf, kind: RulesetKind, act: impl FnOnce(&[KArc<Rule>]) -> R) -> R {
     let level = SoftNet::raise();
     let section = pf.read(&level);
     act(pf.config.read(&section).list(kind).map_or(&[], |list| list.rules()))
+}
+
+/// The ticket of what is loaded.
+pub(super) fn active_ticket(control: &mut Control, kind: RulesetKind) -> u32 {
+    control.staging.list(kind).active
 }
 
 /// DIOCGETRULES.

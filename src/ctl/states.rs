@@ -12,7 +12,7 @@
 use core::mem::replace;
 use core::sync::atomic::Ordering;
 
-use pf_abi::{AF_UNSPEC, Be16, IfName, IocNatlook, IocState, IocStateKill, IocStates, RuleAddr, SyncState};
+use pf_abi::{AF_UNSPEC, Be16, IfName, IocNatlook, IocState, IocStateKill, IocStates, RuleAddr, SyncState, UserPtr};
 use zerocopy::{IntoBytes, transmute};
 
 use super::record::{Candidate, Scene};
@@ -54,10 +54,22 @@ pub(super) fn dump(pf: &Pf, caller: &Caller<'_>, arg: &mut IocStates) -> Result<
         arg.len = bytes(pf.states.len());
         return Ok(());
     }
-    let room = len / RECORD;
+    let (done, _) = dump_from(pf, caller, 0, arg.buf, len / RECORD)?;
+    arg.len = bytes(done);
+    Ok(())
+}
+
+/// Hands out at most `room` records of states, from a place on: how many, and where to go on if that was not all.
+pub(super) fn dump_from(
+    pf: &Pf,
+    caller: &Caller<'_>,
+    from: u64,
+    to: UserPtr,
+    room: usize,
+) -> Result<(usize, Option<u64>), Errno> {
     let mut records = KVec::filled(SyncState::default(), room.min(BATCH))?;
     let mut done = 0;
-    let mut from = Some(0);
+    let mut from = Some(from);
     while let Some(start) = from
         && done < room
     {
@@ -68,13 +80,12 @@ pub(super) fn dump(pf: &Pf, caller: &Caller<'_>, arg: &mut IocStates) -> Result<
         if !made.is_empty() {
             caller
                 .memory
-                .copyout(made.as_bytes(), element::<SyncState>(arg.buf, done)?)?;
+                .copyout(made.as_bytes(), element::<SyncState>(to, done)?)?;
         }
         done += made.len();
         from = next;
     }
-    arg.len = bytes(done);
-    Ok(())
+    Ok((done, from))
 }
 
 /// Fills in records of states from `from` on. The answer is how many, and where to go on; nothing if that was all.
@@ -152,27 +163,38 @@ pub(super) fn add_all(pf: &Pf, caller: &Caller<'_>, arg: &mut IocStates) -> Resu
     if len % RECORD != 0 {
         return Err(Errno::Einval);
     }
-    let count = len / RECORD;
+    let (done, _) = add_some(pf, caller, arg.buf, len / RECORD)?;
+    arg.len = bytes(done);
+    Ok(())
+}
+
+/// Adds `count` states up to the first that must be refused: how many, and why not the next. What cannot be read is refused with EFAULT,
+/// unless it is the first.
+pub(super) fn add_some(
+    pf: &Pf,
+    caller: &Caller<'_>,
+    from: UserPtr,
+    count: usize,
+) -> Result<(usize, Option<Errno>), Errno> {
     let mut records = KVec::filled(SyncState::default(), count.min(BATCH))?;
     let mut done = 0;
     while done < count {
         let wanted = records.len().min(count - done);
         let batch = records.get_mut(..wanted).unwrap_or_default();
-        let read =
-            element::<SyncState>(arg.buf, done).and_then(|from| caller.memory.copyin(from, batch.as_mut_bytes()));
+        let read = element::<SyncState>(from, done).and_then(|from| caller.memory.copyin(from, batch.as_mut_bytes()));
         match read {
             Err(errno) if done == 0 => return Err(errno),
-            Err(_) => break,
+            Err(errno) => return Ok((done, Some(errno))),
             Ok(()) => (),
         }
-        let added = batch.iter().take_while(|record| insert(pf, record).is_ok()).count();
-        done += added;
-        if added < wanted {
-            break;
+        for record in batch.iter() {
+            if let Err(errno) = insert(pf, record) {
+                return Ok((done, Some(errno)));
+            }
+            done += 1;
         }
     }
-    arg.len = bytes(done);
-    Ok(())
+    Ok((done, None))
 }
 
 /// Puts a state into the table.
@@ -182,7 +204,7 @@ fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
     let level = SoftNet::raise();
     let section = pf.read(&level);
     let host_id = pf.host_id.load(Ordering::Relaxed);
-    let (origin, body) = candidate.state(&scene(pf, &section), interface, host_id);
+    let (origin, body) = candidate.state(&scene(pf, &section), interface, host_id)?;
     pf.states
         .insert(origin, body, &level, &section)
         .map_err(|refusal| match refusal {

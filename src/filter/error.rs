@@ -24,6 +24,7 @@ impl Filter<'_> {
             return Err(Reason::StateMismatch.into());
         }
         if packet.has_options && !state.rule().is_some_and(|rule| rule.allow_opts) {
+            self.log_options(packet, state);
             return Err(Reason::IpOption.into());
         }
         let forward = packet.direction.reverse() == state.direction();
@@ -71,6 +72,9 @@ impl Filter<'_> {
                 .map_err(|_| Reason::Memory)?;
         }
         count(state, packet);
+        if let Some(extra) = state.extra() {
+            self.attend(packet, state, extra);
+        }
         Ok(true)
     }
 }

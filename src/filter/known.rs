@@ -20,6 +20,7 @@ impl Filter<'_> {
             return Ok(false);
         };
         if packet.has_options && !state.rule().is_some_and(|rule| rule.allow_opts) {
+            self.log_options(packet, state);
             return Err(Reason::IpOption.into());
         }
         let forward = packet.direction == state.direction();
@@ -62,6 +63,9 @@ impl Filter<'_> {
                 .map_err(|_| Reason::Memory)?;
         }
         count(state, packet);
+        if let Some(extra) = state.extra() {
+            self.attend(packet, state, extra);
+        }
         Ok(true)
     }
 }

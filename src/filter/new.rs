@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering;
 
 use pf_abi::{PFOTHERS_SINGLE, Reason, Timeout};
 
+use super::log::Matched;
 use super::{Filter, Refusal, is_trackable, translation};
 use crate::iface;
 use crate::kpi::Direction;
@@ -14,11 +15,23 @@ use crate::mem::KArc;
 use crate::packet::{Packet, Transport, answer};
 use crate::rule::{Action, Config, Rule, Subject};
 use crate::state::tcp;
-use crate::state::{Body, Host, InsertError, Origin, Peer, StateKey, Tree, TreeKey};
+use crate::state::{Body, Extra, Host, InsertError, Origin, Peer, StateKey, Tree, TreeKey};
 
-impl Filter<'_> {
-    /// Judges a packet without a state by the rules.
+impl<'a> Filter<'a> {
+    /// Judges a packet without a state by the rules, and logs it.
     pub(super) fn judge_new(&self, packet: &mut Packet, locked: bool) -> Result<(), Refusal> {
+        let mut matched = Matched::default();
+        let judged = self.judge_by_rules(packet, locked, &mut matched);
+        self.log_new(packet, &matched, &judged);
+        if let Some(rule) = matched.rule()
+            && judged.is_ok()
+        {
+            self.queue(packet, rule);
+        }
+        judged
+    }
+
+    fn judge_by_rules(&self, packet: &mut Packet, locked: bool, matched: &mut Matched<'a>) -> Result<(), Refusal> {
         let config = self.pf.config.read(self.section);
         let mut subject = packet.subject(self.interface);
         subject.group = self.interfaces.group(self.interface);
@@ -27,6 +40,7 @@ impl Filter<'_> {
             Some((rule, _)) if rule.translate_pass => None,
             _ => config.filter().last_match(&subject, &self.surroundings()),
         };
+        *matched = Matched::new(rule, translated, packet.direction);
         self.pf.stats.count(Reason::Match);
         if let Some(rule) = rule
             && let Action::Block(to_send) = &rule.action
@@ -189,9 +203,9 @@ impl Filter<'_> {
             key,
             direction: packet.direction,
             interface: iface::ALL,
+            extra: Extra::of(rule.map(|rule| &**rule), nat_rule.as_deref()).map_err(|_| Reason::Memory)?,
             rule: rule.cloned(),
             nat_rule,
-            extra: None,
             id: 0,
             creator: self.pf.host_id.load(Ordering::Relaxed),
             creation: now,

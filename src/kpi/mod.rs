@@ -8,7 +8,7 @@
 //!
 //! | item | NetBSD | host |
 //! |---|---|---|
-//! | [`Kernel`] | time_uptime(9), cprng(9), log(9), ip_output | a clock moved by hand or by the router, a seeded generator, a sink |
+//! | [`Kernel`] | time_uptime(9), cprng(9), log(9), ip_output, pflog(4) | a clock moved by hand or by the router, a seeded generator, a sink |
 //! | [`Mbuf`] | mbuf(9) | two byte vectors, so that a header can straddle segments |
 //! | [`alloc`], [`free`] | kmem(9), never sleeping | the global allocator, with failures on demand |
 //! | [`Pool`] | pool_cache(9) | slabs on huge pages |
@@ -94,6 +94,9 @@ pub struct Caller<'a> {
     pub uid: u32,
     /// The caller's process id.
     pub pid: i32,
+    /// Who holds what an ioctl takes until it is released: the same number for the same opener of the device, by which
+    /// [`Pf::close`](crate::Pf::close) knows it.
+    pub owner: u64,
     /// The caller's memory, behind the pointers in the arguments.
     pub memory: &'a UserMemory,
 }

@@ -129,7 +129,10 @@ impl Packet {
         };
         match first >> 4 {
             4 => self.parse_v4(),
-            6 => self.parse_v6(),
+            6 => {
+                self.af = Af::Inet6;
+                self.parse_v6()
+            }
             _ => Err(Reason::Short),
         }
     }
@@ -191,6 +194,17 @@ impl Packet {
     #[inline]
     pub fn into_mbuf(self) -> Mbuf {
         self.mbuf
+    }
+
+    /// The packet's bytes.
+    #[inline]
+    pub fn mbuf(&self) -> &Mbuf {
+        &self.mbuf
+    }
+
+    /// Puts the packet into a queue of the kernel's.
+    pub fn set_queue(&mut self, queue: u32) {
+        self.mbuf.set_queue(queue);
     }
 
     /// What rules look at, but for the group that the interface is of.

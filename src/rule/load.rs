@@ -44,6 +44,7 @@ pub(super) fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
         || source.rtableid > 0
         || source.uid.op != abi::PF_OP_NONE
         || source.gid.op != abi::PF_OP_NONE
+        || source.log & abi::PF_LOG_SOCKET_LOOKUP != 0
         || source.prob != 0
         || source.tos != 0
         || source.min_ttl != 0
@@ -52,8 +53,6 @@ pub(super) fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
         || source.max_src_states != 0
         || source.max_src_conn != 0
         || source.max_src_conn_rate.limit != 0
-        || !source.qname.is_empty()
-        || !source.pqname.is_empty()
         || !source.tagname.is_empty()
         || !source.match_tagname.is_empty()
         || !source.overload_tblname.is_empty();

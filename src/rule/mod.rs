@@ -22,7 +22,7 @@ pub use endpoint::{Endpoint, Net, PortMatch};
 pub use matching::{Subject, Surroundings};
 pub use ruleset::{Config, RuleList};
 
-use crate::kpi::{Direction, Errno, NoMemory};
+use crate::kpi::{Direction, Errno, Kernel, NoMemory};
 use crate::mem::{KBox, Tally};
 use crate::nat::Pool;
 use crate::wire::tcp::TcpFlags;
@@ -50,6 +50,15 @@ pub struct Answer {
     pub icmp: Option<(u8, u8)>,
     /// The same for IPv6.
     pub icmp6: Option<(u8, u8)>,
+}
+
+/// The queues that a rule's packets go into, by the kernel's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queues {
+    /// `queue`
+    pub normal: u32,
+    /// The second one, for acknowledgements without data and low-delay packets; the first again if there is none.
+    pub urgent: u32,
 }
 
 /// Packets and bytes, by direction: in, out.
@@ -141,6 +150,8 @@ pub struct Rule {
     pub timeouts: [u32; abi::Timeout::COUNT],
     /// Where a translation takes addresses and ports from.
     pub pool: Option<Pool>,
+    /// Where its packets queue, in a kernel with queues.
+    pub queues: Option<Queues>,
     /// How often it was compared with a packet.
     pub evaluations: AtomicU64,
     /// What it matched.
@@ -192,6 +203,12 @@ impl Rule {
         if source.keep_state > abi::PF_STATE_SYNPROXY {
             return Err(Errno::Einval);
         }
+        if source.log == 0 {
+            source.logif = 0;
+        }
+        if source.logif >= abi::PFLOGIFS_MAX {
+            return Err(Errno::Einval);
+        }
         let pool = match action {
             Action::Translate => Some(Pool::new(&source.rpool, &addresses, af)?),
             _ if addresses.is_empty() => None,
@@ -220,6 +237,7 @@ impl Rule {
             max_states: source.max_states,
             timeouts: source.timeout,
             pool,
+            queues: None,
             evaluations: AtomicU64::new(0),
             counters: Counters::new()?,
             states: AtomicU32::new(0),
@@ -237,6 +255,51 @@ impl Rule {
         to.packets = self.counters.packets();
         to.bytes = self.counters.bytes();
         to.states = self.states.load(Ordering::Relaxed);
+    }
+
+    /// What it has counted.
+    pub fn export_counters(&self, to: &mut abi::RuleCounters) {
+        *to = abi::RuleCounters {
+            evaluations: self.evaluations.load(Ordering::Relaxed),
+            packets: self.counters.packets(),
+            bytes: self.counters.bytes(),
+            nr: self.nr,
+            states: self.states.load(Ordering::Relaxed),
+            ..abi::RuleCounters::default()
+        };
+    }
+
+    /// Finds the queues that it names. In a kernel without queues it has none.
+    ///
+    /// # Errors
+    /// EBUSY for a queue that the kernel does not have.
+    pub fn find_queues(&mut self, kernel: &Kernel) -> Result<(), Errno> {
+        if !kernel.has_queues() || self.source.qname.is_empty() {
+            return Ok(());
+        }
+        let find = |name: &abi::CName<{ abi::PF_QNAME_SIZE }>| kernel.queue(name).ok_or(Errno::Ebusy);
+        let normal = find(&self.source.qname)?;
+        let urgent = match self.source.pqname.is_empty() {
+            true => normal,
+            false => find(&self.source.pqname)?,
+        };
+        self.queues = Some(Queues { normal, urgent });
+        Ok(())
+    }
+
+    /// The pflog interface that `log` is for, by its number.
+    pub fn log_interface(&self) -> u8 {
+        self.source.logif
+    }
+
+    /// Its action by its number in the ABI.
+    pub fn action_number(&self) -> u8 {
+        self.source.action
+    }
+
+    /// The user and the process that loaded it.
+    pub fn loaded_by(&self) -> (u32, i32) {
+        (self.source.cuid, self.source.cpid)
     }
 
     /// The addresses of its pool.

@@ -3,7 +3,10 @@
 //! # Life cycle, locking
 //! Made with the state and dropped with it; immutable, but for what has a lock of its own.
 
-use crate::mem::KArc;
+use pf_abi::PF_LOG_ALL;
+
+use crate::kpi::NoMemory;
+use crate::mem::{KArc, KBox};
 use crate::rule::Rule;
 
 /// What only some states have.
@@ -11,4 +14,28 @@ use crate::rule::Rule;
 pub struct Extra {
     /// The rule of the main ruleset that led to the anchor in which the state's rule stands: it counts the state's packets, too.
     pub anchor: Option<KArc<Rule>>,
+    /// Each of its packets is logged: `log (all)`.
+    pub log_all: bool,
+    /// Its rule names a queue that the kernel has.
+    pub queued: bool,
+}
+
+impl Extra {
+    /// What a state of these rules has, if that is anything.
+    pub fn of(rule: Option<&Rule>, nat_rule: Option<&Rule>) -> Result<Option<KBox<Extra>>, NoMemory> {
+        let log_all = [rule, nat_rule]
+            .into_iter()
+            .flatten()
+            .any(|rule| rule.log & PF_LOG_ALL != 0);
+        let queued = rule.is_some_and(|rule| rule.queues.is_some());
+        if !log_all && !queued {
+            return Ok(None);
+        }
+        KBox::new(Extra {
+            log_all,
+            queued,
+            ..Extra::default()
+        })
+        .map(Some)
+    }
 }

@@ -43,6 +43,14 @@ impl Memory {
         self.pieces()[&at.0].clone()
     }
 
+    /// Puts other bytes of the same number there.
+    pub(crate) fn set(&self, at: UserPtr, bytes: Vec<u8>) {
+        let mut pieces = self.pieces();
+        let piece = pieces.get_mut(&at.0).unwrap();
+        assert_eq!(piece.len(), bytes.len());
+        *piece = bytes;
+    }
+
     /// Takes a piece away.
     pub(crate) fn take(&self, at: UserPtr) -> Vec<u8> {
         self.pieces().remove(&at.0).unwrap()
@@ -119,7 +127,13 @@ impl Machine {
     }
 
     pub(crate) fn call_bytes(&self, may_write: bool, cmd: u64, arg: &mut [u8]) -> Result<(), Errno> {
+        self.call_as(1, may_write, cmd, arg)
+    }
+
+    /// The same by one of several openers of the device.
+    pub(crate) fn call_as(&self, owner: u64, may_write: bool, cmd: u64, arg: &mut [u8]) -> Result<(), Errno> {
         let caller = Caller {
+            owner,
             may_write,
             uid: 42,
             pid: 4711,

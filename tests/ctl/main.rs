@@ -4,7 +4,9 @@
 mod common;
 
 mod access;
+mod bulk;
 mod options;
 mod restore;
 mod rules;
 mod states;
+mod table;

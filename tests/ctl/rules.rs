@@ -356,6 +356,12 @@ fn rules_that_make_no_sense_are_refused() {
             rule.keep_state = PF_STATE_SYNPROXY
         }),
         ("more than any state", Errno::Eopnotsupp, |rule| rule.keep_state = 9),
+        ("whose socket it is", Errno::Eopnotsupp, |rule| {
+            rule.log = PF_LOG | PF_LOG_SOCKET_LOOKUP
+        }),
+        ("a seventeenth pflog", Errno::Einval, |rule| {
+            (rule.log, rule.logif) = (PF_LOG, PFLOGIFS_MAX)
+        }),
         ("route-to", Errno::Eopnotsupp, |rule| rule.rt = PF_ROUTETO),
     ];
     for (what, errno, change) in cases {

@@ -14,6 +14,8 @@ pub struct Mbuf {
     /// All that does not lie in the first segment.
     rest: Vec<u8>,
     from_pf: bool,
+    /// 0 for none.
+    queue: u32,
 }
 
 impl Mbuf {
@@ -23,6 +25,7 @@ impl Mbuf {
             head: bytes.into(),
             rest: Vec::new(),
             from_pf: false,
+            queue: 0,
         }
     }
 
@@ -33,6 +36,7 @@ impl Mbuf {
             head: head.to_vec(),
             rest: rest.to_vec(),
             from_pf: false,
+            queue: 0,
         }
     }
 
@@ -115,6 +119,16 @@ impl Mbuf {
     /// one has verified. No host interface does either.
     pub fn settle_checksums(&mut self, _direction: Direction) -> Result<(), NoMemory> {
         Ok(())
+    }
+
+    /// Puts the packet into a queue, by its number.
+    pub fn set_queue(&mut self, queue: u32) {
+        self.queue = queue;
+    }
+
+    /// The number of the queue that it was put into; 0 for none.
+    pub fn queue(&self) -> u32 {
+        self.queue
     }
 
     /// Whether pf sent this packet itself: it passes.

@@ -14,11 +14,14 @@ use std::boxed::Box;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{self, PoisonError};
+use std::vec::Vec;
 
 pub use mbuf::Mbuf;
 pub use memory::{FailingAllocations, alloc, fail_allocations, free};
 pub use passive::{Passive, ReadSection};
 pub use pool::Pool;
+
+use pf_abi::{CName, LogHeader, PF_QNAME_SIZE};
 
 use super::{Errno, LogLevel, NoMemory, Stripe};
 
@@ -70,6 +73,10 @@ impl Drop for SoftNet {
 pub type Output = Box<dyn Fn(Mbuf) + Send + Sync>;
 /// Where lines of log go.
 pub type Log = Box<dyn Fn(LogLevel, fmt::Arguments<'_>) + Send + Sync>;
+/// Where logged packets go: the number of the pflog interface, the header, the packet.
+pub type PacketLog = Box<dyn Fn(u8, &LogHeader, &Mbuf) + Send + Sync>;
+/// The name of a queue.
+pub type QueueName = CName<PF_QNAME_SIZE>;
 /// Where random bytes come from.
 pub type Random = Box<dyn Fn(&mut [u8]) + Send + Sync>;
 
@@ -82,6 +89,8 @@ pub struct Kernel {
     random: Random,
     output: Output,
     log: Log,
+    packet_log: Option<PacketLog>,
+    queues: Vec<QueueName>,
 }
 
 impl Kernel {
@@ -102,6 +111,8 @@ impl Kernel {
             }),
             output: Box::new(|_| ()),
             log: Box::new(|_, _| ()),
+            packet_log: None,
+            queues: Vec::new(),
         }
     }
 
@@ -120,6 +131,18 @@ impl Kernel {
     /// The same, with lines of log going to `log`.
     pub fn with_log(mut self, log: Log) -> Self {
         self.log = log;
+        self
+    }
+
+    /// The same, with logged packets going to `log`, whatever their pflog interface.
+    pub fn with_packet_log(mut self, log: PacketLog) -> Self {
+        self.packet_log = Some(log);
+        self
+    }
+
+    /// The same, with queues of these names, as a kernel with ALTQ has them.
+    pub fn with_queues(mut self, names: &[&str]) -> Self {
+        self.queues = names.iter().filter_map(|name| QueueName::new(name)).collect();
         self
     }
 
@@ -163,6 +186,32 @@ impl Kernel {
     /// Sends a whole IP packet on its way, past pf's own hooks.
     pub fn output(&self, packet: Mbuf) {
         (self.output)(packet);
+    }
+
+    /// Whether somebody reads pflog interface `number`.
+    #[inline]
+    pub fn has_log_reader(&self, _number: u8) -> bool {
+        self.packet_log.is_some()
+    }
+
+    /// Hands a packet to whoever reads pflog interface `number`, behind its header. It is left as it was.
+    pub fn log_packet(&self, number: u8, header: &LogHeader, packet: &Mbuf) {
+        if let Some(log) = &self.packet_log {
+            log(number, header, packet);
+        }
+    }
+
+    /// Whether packets can be queued by name: ALTQ.
+    pub fn has_queues(&self) -> bool {
+        !self.queues.is_empty()
+    }
+
+    /// The number of a queue, not 0.
+    pub fn queue(&self, name: &QueueName) -> Option<u32> {
+        (1..)
+            .zip(&self.queues)
+            .find(|(_, of)| *of == name)
+            .map(|(number, _)| number)
     }
 
     /// Writes a line of log.

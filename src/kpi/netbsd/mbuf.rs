@@ -58,6 +58,12 @@ impl Mbuf {
         Mbuf(raw)
     }
 
+    /// The packet, for C to look at.
+    #[inline]
+    pub(super) fn as_raw(&self) -> NonNull<ffi::mbuf> {
+        self.0
+    }
+
     /// Hands the packet over to C.
     #[inline]
     pub(crate) fn into_raw(self) -> NonNull<ffi::mbuf> {
@@ -195,6 +201,9 @@ impl Mbuf {
         }
         Ok(())
     }
+
+    /// Puts the packet into a queue, by its number. There are none (see [`super::Kernel::has_queues`]).
+    pub fn set_queue(&mut self, _queue: u32) {}
 
     /// Whether pf sent this packet itself: it passes.
     #[inline]

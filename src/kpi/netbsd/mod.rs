@@ -29,6 +29,8 @@ pub use memory::{alloc, free};
 pub use passive::{Passive, ReadSection};
 pub use pool::Pool;
 
+use pf_abi::{CName, LogHeader, PF_QNAME_SIZE};
+
 use super::{Direction, Errno, LogLevel, NoMemory};
 
 /// How a spin lock waits: the holder runs at IPL_SOFTNET on another CPU, and is not preempted.
@@ -125,6 +127,28 @@ impl Kernel {
             ffi::pfk_output(packet.into_raw().as_ptr(), is_ipv6);
             ffi::splraise(before);
         }
+    }
+
+    /// Whether somebody reads pflog interface `number`.
+    pub fn has_log_reader(&self, number: u8) -> bool {
+        // SAFETY: the call only looks, and a number that there is no interface for has no reader.
+        unsafe { ffi::pfk_log_has_reader(number) }
+    }
+
+    /// Hands a packet to whoever reads pflog interface `number`, behind its header. It is left as it was.
+    pub fn log_packet(&self, number: u8, header: &LogHeader, packet: &Mbuf) {
+        // SAFETY: bpf(4) copies what it is shown of both, and changes neither; the packet is a chain that is ours.
+        unsafe { ffi::pfk_log_packet(number, (&raw const *header).cast(), packet.as_raw().as_ptr()) };
+    }
+
+    /// Whether packets can be queued by name: not in a module, which is built for kernels without ALTQ, as GENERIC is.
+    pub fn has_queues(&self) -> bool {
+        false
+    }
+
+    /// The number of a queue.
+    pub fn queue(&self, _name: &CName<PF_QNAME_SIZE>) -> Option<u32> {
+        None
     }
 
     /// log(9): writes a line of log, cut off after [`Line::LEN`] bytes.

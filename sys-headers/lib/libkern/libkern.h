@@ -19,4 +19,9 @@ void	*memset(void *, int, size_t);
 #define KDASSERT(e)		((void)0)
 #define KDASSERTMSG(e, ...)	((void)0)
 
+/* For <sys/atomic.h>. */
+#ifndef CTASSERT
+#define CTASSERT(x)	__CTASSERT(x)
+#endif
+
 #endif
