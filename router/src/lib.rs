@@ -15,6 +15,7 @@
 //! | [`link`] | the interfaces, their counters, and how packets leave |
 //! | [`router`] | one packet's whole way |
 //! | [`clock`] | the engine's time, and the purge |
+//! | [`pflog`] | logged packets as a pcapng file |
 //! | [`control`], [`memory`] | ioctls from a Unix socket, and the caller's memory |
 //! | [`stop`] | how all of it ends |
 //! | [`run`] | all of it together |
@@ -33,6 +34,7 @@ pub mod memory;
 pub mod netns;
 pub mod options;
 pub mod packet;
+pub mod pflog;
 pub mod router;
 pub mod run;
 pub mod stop;

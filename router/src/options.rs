@@ -88,6 +88,13 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub icmp_rate: u32,
 
+    /// Where packets go that rules log: a pcapng file with LINKTYPE_PFLOG, for tcpdump(8) and Wireshark, or a FIFO.
+    ///
+    /// A file is made anew with mode 0600. A FIFO gives each reader a file from its beginning, and nothing is kept while there is
+    /// none: `mkfifo /run/pflog; tcpdump -n -e -ttt -l -r /run/pflog`. Each pflogN is an interface of the file.
+    #[arg(long, value_name = "FILE|FIFO")]
+    pub pflog: Option<PathBuf>,
+
     /// How log lines are written to standard error.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log: LogFormat,

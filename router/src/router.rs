@@ -32,6 +32,7 @@ use crate::clock;
 use crate::icmp::{self, Budget, Problem};
 use crate::link::Links;
 use crate::packet::{Packet, lower_ttl};
+use crate::pflog::PacketLog;
 use crate::table::{MOST_INTERFACES, Position};
 
 /// The router: its interfaces, and the packet filter between them.
@@ -46,11 +47,11 @@ impl Router {
     ///
     /// # Errors
     /// There is no memory, no clock, or no randomness.
-    pub fn new(links: Arc<Links>, icmp_rate: u32) -> Result<Self> {
+    pub fn new(links: Arc<Links>, icmp_rate: u32, packet_log: Option<Arc<PacketLog>>) -> Result<Self> {
         // Where the system has no randomness to give, none of what follows is safe.
         getrandom::fill(&mut [0; 8]).map_err(|error| anyhow!("no random numbers: {error}"))?;
         let output = Arc::clone(&links);
-        let kernel = Kernel::seeded(0)
+        let mut kernel = Kernel::seeded(0)
             .with_random(Box::new(|bytes| {
                 getrandom::fill(bytes).expect("getrandom(2), once it has worked, does not fail");
             }))
@@ -60,6 +61,9 @@ impl Router {
                 LogLevel::Notice => info!(target: "pf", "{line}"),
                 LogLevel::Debug => debug!(target: "pf", "{line}"),
             }));
+        if let Some(log) = packet_log {
+            kernel = kernel.with_packet_log(Box::new(move |number, header, packet| log.put(number, header, packet)));
+        }
         clock::set(&kernel).context("the clock cannot be read")?;
         let out_of_memory = |NoMemory| anyhow!("out of memory");
         let pf = Pf::new(kernel).map_err(out_of_memory)?;
@@ -303,7 +307,7 @@ mod tests {
                 });
             let links = Links::new(interfaces.collect(), table);
             Bench {
-                router: Router::new(Arc::new(links), icmp_rate).unwrap(),
+                router: Router::new(Arc::new(links), icmp_rate, None).unwrap(),
                 records,
             }
         }

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::link::{Interface, Link, Links};
 use crate::options::Options;
+use crate::pflog::PacketLog;
 use crate::router::Router;
 use crate::stop::Stop;
 use crate::table::{Position, Table};
@@ -53,7 +54,11 @@ pub fn run(options: &Options) -> Result<()> {
         tuns.push(tun);
     }
     let links = Arc::new(Links::new(interfaces, table));
-    let router = Router::new(Arc::clone(&links), options.icmp_rate)?;
+    let packet_log = match &options.pflog {
+        Some(path) => Some(Arc::new(PacketLog::open(path)?)),
+        None => None,
+    };
+    let router = Router::new(Arc::clone(&links), options.icmp_rate, packet_log.clone())?;
     for (position, spec) in options.interfaces.iter().enumerate() {
         router.set_addresses(position, &spec.addresses)?;
     }
@@ -72,6 +77,9 @@ pub fn run(options: &Options) -> Result<()> {
             threads.start("clock", move || Ok(clock::run(router.pf(), stop)?))?;
             for (position, tun) in tuns.iter().enumerate() {
                 threads.start(&links.at(position).name, move || receive(router, position, tun, stop))?;
+            }
+            if let Some(log) = &packet_log {
+                threads.start("pflog", move || Ok(log.run(stop)?))?;
             }
             threads.start("control", move || Ok(control.serve(router.pf(), stop)?))?;
             info!(socket = %options.socket.display(), "pf-router is up");

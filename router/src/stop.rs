@@ -37,10 +37,19 @@ impl Stop {
     /// # Errors
     /// Those of poll(2).
     pub fn wait(&self, fd: BorrowedFd<'_>) -> nix::Result<bool> {
-        let mut fds = [
-            PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
-            PollFd::new(fd, PollFlags::POLLIN),
-        ];
+        self.wait_for(fd, PollFlags::POLLIN)
+    }
+
+    /// The same, until something can be written to `fd`.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    pub fn wait_writable(&self, fd: BorrowedFd<'_>) -> nix::Result<bool> {
+        self.wait_for(fd, PollFlags::POLLOUT)
+    }
+
+    fn wait_for(&self, fd: BorrowedFd<'_>, event: PollFlags) -> nix::Result<bool> {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN), PollFd::new(fd, event)];
         poll_all(&mut fds, PollTimeout::NONE)?;
         Ok(fds[0].any() != Some(true))
     }

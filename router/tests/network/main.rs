@@ -9,5 +9,6 @@ mod firewall;
 mod forward;
 mod harness;
 mod life;
+mod pflog;
 mod survive;
 mod translate;
