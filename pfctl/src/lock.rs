@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Why something under the lock ended early.
 #[derive(Debug, thiserror::Error)]
@@ -25,16 +26,35 @@ pub enum LockError {
     /// Signals could not be held off.
     #[error("cannot hold off signals: {0}")]
     Signals(io::Error),
+    /// The lock went before it was given back: its time was over, or somebody has unlocked the table.
+    #[error("the state table was unlocked in the middle, and what was read is not of one moment")]
+    Lost,
     /// The table ought to be locked, and is not.
     #[error("the state table is not locked: lock it with `pfs -l`, or use -W and -R, which lock it themselves")]
     NotLocked,
 }
 
+/// How long a lock lasts of whose owner nothing is heard, in seconds; one that is gone altogether loses it at once.
+const DEADLINE: u32 = 60;
+/// When it is time to say something.
+const RENEWAL: Duration = Duration::from_secs(10);
+
+/// How a lock was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// It was somebody else's.
+    Not,
+    /// For good.
+    ForGood,
+    /// With an owner and a deadline; when that was last moved.
+    Held(Instant),
+}
+
 /// The lock of the state table, taken.
 pub struct Held<'a> {
     pf: Pf<'a>,
-    /// Whether this took it, and so must give it back.
-    taken: bool,
+    /// How this took it, and so must give it back.
+    taken: Taken,
     signals: Signals,
 }
 
@@ -45,12 +65,20 @@ impl<'a> Held<'a> {
         let was_locked = pf.is_locked()?.unwrap_or(false);
         let mut held = Self {
             pf,
-            taken: !was_locked,
+            taken: Taken::Not,
             signals,
         };
-        if held.taken {
-            // From here on an error drops `held`, which unlocks: the ioctl may have failed after it locked.
-            held.pf.set_lock(true)?;
+        if was_locked {
+            return Ok(held);
+        }
+        match held.pf.hold_lock(DEADLINE)? {
+            Some(true) => held.taken = Taken::Held(Instant::now()),
+            Some(false) => (),
+            None => {
+                // From here on an error drops `held`, which unlocks: the ioctl may have failed after it locked.
+                held.taken = Taken::ForGood;
+                held.pf.set_lock(true)?;
+            }
         }
         Ok(held)
     }
@@ -62,7 +90,7 @@ impl<'a> Held<'a> {
         }
         Ok(Self {
             pf,
-            taken: false,
+            taken: Taken::Not,
             signals: Signals::hold_off().map_err(LockError::Signals)?,
         })
     }
@@ -72,26 +100,36 @@ impl<'a> Held<'a> {
         if self.signals.came() {
             return Err(LockError::Interrupted);
         }
+        if let Taken::Held(since) = self.taken
+            && since.elapsed() > RENEWAL
+        {
+            self.pf.hold_lock(DEADLINE)?;
+            self.taken = Taken::Held(Instant::now());
+        }
         Ok(self.pf.reborrow())
     }
 
     /// Gives the lock back: the error that dropping would swallow.
     pub fn release(mut self) -> Result<(), LockError> {
-        let outcome = self.unlock();
-        // A second try follows when this is dropped.
-        self.taken = outcome.is_err();
-        outcome?;
+        let kept = self.unlock()?;
+        // Where that has failed, a second try follows when this is dropped.
+        self.taken = Taken::Not;
+        if !kept {
+            return Err(LockError::Lost);
+        }
         if self.signals.came() {
             return Err(LockError::Interrupted);
         }
         Ok(())
     }
 
-    fn unlock(&mut self) -> Result<(), IoctlError> {
-        if self.taken {
-            self.pf.set_lock(false)?;
+    /// Whether the lock was there until now.
+    fn unlock(&mut self) -> Result<bool, IoctlError> {
+        match self.taken {
+            Taken::Not => Ok(true),
+            Taken::ForGood => self.pf.set_lock(false).map(|()| true),
+            Taken::Held(_) => self.pf.release_lock(),
         }
-        Ok(())
     }
 }
 

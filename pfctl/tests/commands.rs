@@ -330,3 +330,21 @@ fn a_wrong_command_line_exits_with_1() {
     assert_eq!(help.code, 0);
     assert!(help.out.contains("-S <FILE>"), "{}", help.out);
 }
+
+#[test]
+fn queues_are_left_out_with_a_word() {
+    let server = Server::start(FakePf::default());
+    let word = "No ALTQ support in kernel\nALTQ related functions disabled\n";
+    let both = "altq on em7 cbq bandwidth 2Mb queue { std }\nqueue std cbq(default)\npass queue std\n";
+    for conf in [both, "pass queue (std, ack)\n"] {
+        let path = file(&server, "pf.conf", conf);
+        let outcome = pfctl(&server, &["-f", &path]);
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, word), "{conf}");
+        let quiet = pfctl(&server, &["-q", "-f", &path]);
+        assert_eq!((quiet.code, quiet.err.as_str()), (0, ""), "{conf}");
+    }
+    let shown = pfctl(&server, &["-s", "rules"]);
+    assert_eq!(shown.out, "pass all flags S/SA keep state queue(std, ack)\n");
+    let path = file(&server, "pf.conf", "pass\n");
+    assert_eq!(pfctl(&server, &["-f", &path]).err, "");
+}

@@ -511,8 +511,6 @@ fn what_is_missing_here_is_said_so() {
         "no binat on em0",
         "scrub in all",
         "no scrub in",
-        "altq on em0",
-        "queue std",
         "antispoof for em0",
         "load anchor foo from \"x\"",
         "pass user root",
@@ -521,7 +519,6 @@ fn what_is_missing_here_is_said_so() {
         "pass tag x",
         "pass tagged x",
         "pass ! tagged x",
-        "pass queue std",
         "pass probability 5%",
         "pass rtable 1",
         "pass in route-to em0",
@@ -529,7 +526,6 @@ fn what_is_missing_here_is_said_so() {
         "pass from urpf-failed",
         "pass from route x",
         "pass from any os Linux",
-        "pass log (user)",
         "pass keep state (source-track)",
         "pass keep state (max-src-conn 1)",
         "set fingerprints \"x\"",
@@ -580,4 +576,69 @@ fn a_macro_of_the_command_line_wins() {
     macros.define_fixed("ext", "em1");
     let (config, _) = pfctl::conf::compile(&mut sources, file, macros, &support::FixedResolver::new()).unwrap();
     assert_eq!(config.rules[0].rule.ifname.as_str(), Some("em1"));
+}
+
+#[test]
+fn log_says_what_and_where_to() {
+    check("pass log", "pass log all flags S/SA keep state");
+    check("pass log (all)", "pass log (all) all flags S/SA keep state");
+    check("pass log (to pflog3)", "pass log (to pflog3) all flags S/SA keep state");
+    check(
+        "pass log (all, user, to pflog15)",
+        "pass log (all, user, to pflog15) all flags S/SA keep state",
+    );
+    check("block log (user all)", "block drop log (all, user) all");
+    check(
+        "nat log (all) on em0 -> 192.0.2.1",
+        "nat log (all) on em0 inet all -> 192.0.2.1",
+    );
+    let report = compile("pass log (to pflog16)").unwrap_err();
+    assert!(report.contains("`pflog16` is no pflog interface"), "{report}");
+    let report = compile("pass log (everything)").unwrap_err();
+    assert!(report.contains("expected `all`, `user` or `to`"), "{report}");
+}
+
+#[test]
+fn a_rule_can_name_two_queues() {
+    check("pass queue std", "pass all flags S/SA keep state queue std");
+    check("pass queue (std)", "pass all flags S/SA keep state queue std");
+    check(
+        "pass queue (std, ack)",
+        "pass all flags S/SA keep state queue(std, ack)",
+    );
+    let report = compile("pass queue (std, ack, more)").unwrap_err();
+    assert!(report.contains("expected `)`"), "{report}");
+    let report = compile(&format!("pass queue {}", "q".repeat(64))).unwrap_err();
+    assert!(report.contains("has at most 63 bytes"), "{report}");
+}
+
+#[test]
+fn queues_are_read_and_said_again() {
+    let text = "
+        altq on em0 cbq bandwidth 2Mb tbrsize 9000 queue { std, ssh, ack }
+        queue std bandwidth 50% cbq(default)
+        queue ssh on em0 bandwidth 1.5Mb priority 7 qlimit 100 cbq(borrow red) { login, bulk }
+        queue ack hfsc(realtime (10% 10 20%), linkshare 5%)
+    ";
+    let expected = [
+        "altq on em0 cbq bandwidth 2Mb tbrsize 9000 queue { std, ssh, ack }",
+        "queue std bandwidth 50% cbq( default )",
+        "queue ssh on em0 bandwidth 1.5Mb priority 7 qlimit 100 cbq( borrow red ) { login, bulk }",
+        "queue ack hfsc( realtime(10% 10 20%) linkshare 5% )",
+    ];
+    let config = compile(text).unwrap();
+    assert_eq!(config.echo, expected);
+    assert!(config.speaks_of_queues());
+    assert!(compile("pass queue std").unwrap().speaks_of_queues());
+    assert!(!compile("pass").unwrap().speaks_of_queues());
+    for (conf, message) in [
+        ("altq em0", "expected `on`"),
+        ("altq on em0 bandwidth lots queue std", "`lots` is no bandwidth"),
+        ("altq on em0 cbq", "expected `queue`"),
+        ("queue std cbq(nonsense)", "expected what a scheduler can be told"),
+        ("pass\nqueue std", "this line stands too late"),
+    ] {
+        let report = compile(conf).unwrap_err();
+        assert!(report.contains(message), "{conf}\n{report}");
+    }
 }

@@ -66,8 +66,8 @@ fn states_are_only_read_under_the_lock() {
     pf.before_call = Some(|pf| {
         let locking = [
             DIOCGETLCK,
-            DIOCSETLCK,
-            DIOCGETSTATES,
+            DIOCBLOCK,
+            DIOCBGETSTATES,
             DIOCGETRULES,
             DIOCGETRULE,
             DIOCGETADDRS,
@@ -131,7 +131,7 @@ fn who_relies_on_a_lock_is_told_that_there_is_none() {
 #[test]
 fn an_old_pf_cannot_say_whether_it_is_locked() {
     let mut pf = with_states(2);
-    pf.unknown = vec![DIOCGETLCK];
+    pf.unknown = vec![DIOCGETLCK, DIOCBLOCK, DIOCBGETSTATES, DIOCBADDSTATES];
     let dump = take(&mut pf).unwrap();
     assert!(!pf.locked);
     // It fails as a whole, and is never asked about one state: there that ioctl brings the kernel down.
@@ -147,6 +147,7 @@ fn an_old_pf_cannot_say_whether_it_is_locked() {
 fn a_growing_table_is_read_whole() {
     let mut pf = with_states(100);
     pf.growing = 40;
+    pf.unknown = vec![DIOCBGETSTATES];
     let dump = take(&mut pf).unwrap();
     assert_eq!(dump.states.len(), pf.states.len());
 }
@@ -361,4 +362,30 @@ fn a_file_is_whole_or_the_old_one() {
         error.ends_with("not a dump of pf's states; nothing was loaded"),
         "{error}"
     );
+}
+
+#[test]
+fn states_come_in_chunks_where_pf_knows_how() {
+    let mut pf = with_states(100);
+    let dump = take(&mut pf).unwrap();
+    assert_eq!(dump.states, pf.states);
+    assert!(!pf.calls.contains(&DIOCGETSTATES) && !pf.calls.contains(&DIOCSETLCK));
+    let chunks = pf.calls.iter().filter(|call| **call == DIOCBGETSTATES).count();
+    assert_eq!(chunks, 34);
+    // Each refused state costs one more call, and that tells why.
+    pf.states.truncate(10);
+    pf.calls.clear();
+    let summary = put(&mut pf, &dump).unwrap();
+    assert_eq!((summary.loaded, summary.refused_count()), (90, 10));
+    assert!(!pf.calls.contains(&DIOCADDSTATES) && !pf.calls.contains(&DIOCADDSTATE));
+    assert_eq!(pf.calls.iter().filter(|call| **call == DIOCBADDSTATES).count(), 11);
+}
+
+#[test]
+fn a_lock_that_went_in_the_middle_is_told() {
+    let mut pf = with_states(3);
+    let mut held = Held::take(Pf::new(&mut pf)).unwrap();
+    dump::take(&mut held).unwrap();
+    held.pf().unwrap().set_lock(false).unwrap();
+    assert!(matches!(held.release(), Err(LockError::Lost)));
 }

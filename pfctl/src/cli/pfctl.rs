@@ -198,6 +198,9 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
     }
     if let Some(config) = &config {
         load::load(&mut Pf::new(device), config)?;
+        if config.speaks_of_queues() {
+            arguments.say(queues_are_left_out(&mut Pf::new(device))?);
+        }
         repeat(&arguments, config, &resolver)?;
     }
     if arguments.enable {
@@ -213,6 +216,14 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// What becomes of a configuration's queues.
+fn queues_are_left_out(pf: &mut Pf<'_>) -> Result<&'static str, Error> {
+    Ok(match pf.has_altq()? {
+        false => "No ALTQ support in kernel\nALTQ related functions disabled",
+        true => "pfctl: queues are not loaded by this pfctl",
+    })
 }
 
 fn enable(pf: &mut Pf<'_>) -> Result<(), Error> {

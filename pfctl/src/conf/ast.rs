@@ -1,7 +1,9 @@
 //! What a configuration says, before macros, lists and names have become rules: one statement a line.
 
 use super::diagnostic::{Span, Spanned};
-use pf_abi::{Debug as DebugLevel, Direction, Limit, PoolKind, PortOp, Timeout};
+use pf_abi::{
+    Debug as DebugLevel, Direction, Limit, PF_LOG, PF_LOG_ALL, PF_LOG_SOCKET_LOOKUP, PoolKind, PortOp, Timeout,
+};
 
 /// A line of pf.conf(5).
 #[derive(Clone, Debug)]
@@ -12,6 +14,24 @@ pub enum Statement {
     Filter(FilterRule),
     /// `nat`, `rdr`, `no nat` or `no rdr`
     Translation(TranslationRule),
+    /// `altq` or `queue`
+    Queueing(Queueing),
+}
+
+/// `altq` or `queue`, as it would be printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queueing {
+    /// The line.
+    pub text: String,
+}
+
+/// `queue NAME` or `queue (NAME, NAME)` of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleQueue {
+    /// The queue.
+    pub queue: String,
+    /// That of acknowledgements without data and of low-delay packets.
+    pub priority: Option<String>,
 }
 
 /// `set`
@@ -109,8 +129,19 @@ impl Af {
 pub struct Log {
     /// `(all)`
     pub all: bool,
+    /// `(user)`
+    pub owner: bool,
     /// `(to pflogN)`
     pub interface: u8,
+}
+
+impl Log {
+    /// As a rule has it: `PF_LOG*`.
+    pub fn flags(&self) -> u8 {
+        let all = if self.all { PF_LOG_ALL } else { 0 };
+        let owner = if self.owner { PF_LOG_SOCKET_LOOKUP } else { 0 };
+        PF_LOG | all | owner
+    }
 }
 
 /// An interface that a rule names.
@@ -237,6 +268,8 @@ pub struct FilterRule {
     pub direction: Direction,
     /// `log`
     pub log: Option<Log>,
+    /// `queue`
+    pub queue: Option<RuleQueue>,
     /// `quick`
     pub quick: bool,
     /// Which packets.

@@ -2,12 +2,14 @@
 
 use super::{Buffer, Device, Errno, Failure, IoctlError};
 use pf_abi::{
-    AnchorPath, DIOCADDADDR, DIOCADDRULE, DIOCADDSTATE, DIOCADDSTATES, DIOCBEGINADDRS, DIOCCLRIFFLAG, DIOCCLRSTATES,
-    DIOCCLRSTATUS, DIOCGETADDR, DIOCGETADDRS, DIOCGETLCK, DIOCGETLIMIT, DIOCGETRULE, DIOCGETRULES, DIOCGETSTATES,
-    DIOCGETSTATUS, DIOCGETTIMEOUT, DIOCIGETIFACES, DIOCKILLSTATES, DIOCSETDEBUG, DIOCSETHOSTID, DIOCSETIFFLAG,
-    DIOCSETLCK, DIOCSETLIMIT, DIOCSETSTATUSIF, DIOCSETTIMEOUT, DIOCSTART, DIOCSTOP, DIOCXBEGIN, DIOCXCOMMIT,
-    DIOCXROLLBACK, IfName, IocIf, IocIface, IocLimit, IocPoolAddr, IocRule, IocState, IocStateKill, IocStates, IocTm,
-    IocTrans, IocTransE, Kif, Limit, PFI_IFLAG_SKIP, PoolAddr, Rule, RulesetKind, Status, SyncState, Timeout,
+    AnchorPath, BULK_LOCK_RELEASE, BULK_LOCK_TAKE, BULK_MOST, BulkHead, BulkLock, BulkStates, DIOCADDADDR, DIOCADDRULE,
+    DIOCADDSTATE, DIOCADDSTATES, DIOCBADDSTATES, DIOCBEGINADDRS, DIOCBGETSTATES, DIOCBLOCK, DIOCCLRIFFLAG,
+    DIOCCLRSTATES, DIOCCLRSTATUS, DIOCGETADDR, DIOCGETADDRS, DIOCGETALTQS, DIOCGETLCK, DIOCGETLIMIT, DIOCGETRULE,
+    DIOCGETRULES, DIOCGETSTATES, DIOCGETSTATUS, DIOCGETTIMEOUT, DIOCIGETIFACES, DIOCKILLSTATES, DIOCSETDEBUG,
+    DIOCSETHOSTID, DIOCSETIFFLAG, DIOCSETLCK, DIOCSETLIMIT, DIOCSETSTATUSIF, DIOCSETTIMEOUT, DIOCSTART, DIOCSTOP,
+    DIOCXBEGIN, DIOCXCOMMIT, DIOCXROLLBACK, IfName, IocAltq, IocIf, IocIface, IocLimit, IocPoolAddr, IocRule, IocState,
+    IocStateKill, IocStates, IocTm, IocTrans, IocTransE, Kif, Limit, PFI_IFLAG_SKIP, PoolAddr, Rule, RulesetKind,
+    Status, SyncState, Timeout,
 };
 use std::io;
 use std::mem::offset_of;
@@ -77,6 +79,15 @@ impl<'a> Pf<'a> {
         let mut status = Status::default();
         self.call(DIOCGETSTATUS, &mut status, "reading the status")?;
         Ok(status)
+    }
+
+    /// Whether the kernel has ALTQ.
+    pub fn has_altq(&mut self) -> Outcome<bool> {
+        match self.call(DIOCGETALTQS, &mut IocAltq::default(), "asking for queues") {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_unknown() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Clears the counters of the status.
@@ -302,8 +313,44 @@ impl<'a> Pf<'a> {
         Ok(pool)
     }
 
-    /// All states.
+    /// All states: in chunks, where pf knows how, so that it takes no huge buffer and holds up nothing.
     pub fn states(&mut self) -> Outcome<Vec<SyncState>> {
+        match self.states_in_chunks() {
+            Err(error) if error.is_unknown() => self.states_at_once(),
+            done => done,
+        }
+    }
+
+    fn states_in_chunks(&mut self) -> Outcome<Vec<SyncState>> {
+        let doing = "reading the states";
+        let mut argument = BulkStates {
+            head: BulkHead::of::<BulkStates>(),
+            ..BulkStates::default()
+        };
+        let mut chunk = vec![SyncState::default(); BULK_MOST as usize];
+        let mut states = Vec::new();
+        loop {
+            argument.count = BULK_MOST;
+            let buffer = Buffer {
+                pointer_at: offset_of!(BulkStates, buf),
+                bytes: as_bytes_mut(&mut chunk),
+            };
+            let before = argument.cursor;
+            self.raw(DIOCBGETSTATES, argument.as_mut_bytes(), Some(buffer), doing)?;
+            let filled = chunk
+                .get(..argument.count as usize)
+                .ok_or_else(|| nonsense(DIOCBGETSTATES, doing, "more states than there was room for"))?;
+            states.extend_from_slice(filled);
+            if argument.more == 0 {
+                return Ok(states);
+            }
+            if argument.cursor <= before {
+                return Err(nonsense(DIOCBGETSTATES, doing, "a cursor that does not move"));
+            }
+        }
+    }
+
+    fn states_at_once(&mut self) -> Outcome<Vec<SyncState>> {
         const SIZE: usize = size_of::<SyncState>();
         let doing = "reading the states";
         let mut argument = IocStates::default();
@@ -354,6 +401,63 @@ impl<'a> Pf<'a> {
             Ok(bytes) if bytes % SIZE == 0 && bytes <= count * SIZE => Ok(bytes / SIZE),
             _ => Err(nonsense(DIOCADDSTATES, doing, "a length that cannot be")),
         }
+    }
+
+    /// Adds states in their order up to the first that is refused: how many were added, and why not the next. `None` where pf cannot
+    /// say why.
+    pub fn add_states_or_tell(&mut self, states: &mut [SyncState]) -> Outcome<Option<(usize, Option<Errno>)>> {
+        let doing = "adding states";
+        let given = states.len();
+        let mut argument = BulkStates {
+            head: BulkHead::of::<BulkStates>(),
+            count: u32::try_from(given).unwrap_or(u32::MAX),
+            ..BulkStates::default()
+        };
+        let buffer = Buffer {
+            pointer_at: offset_of!(BulkStates, buf),
+            bytes: as_bytes_mut(states),
+        };
+        match self.raw(DIOCBADDSTATES, argument.as_mut_bytes(), Some(buffer), doing) {
+            Err(error) if error.is_unknown() => return Ok(None),
+            outcome => outcome?,
+        }
+        let refused = (argument.error != 0).then_some(Errno(argument.error));
+        match argument.count as usize {
+            added if added < given && refused.is_some() || added == given && refused.is_none() => {
+                Ok(Some((added, refused)))
+            }
+            _ => Err(nonsense(DIOCBADDSTATES, doing, "a count that cannot be")),
+        }
+    }
+
+    /// Locks the state table for so many seconds, or moves the end of a lock of our own. False where somebody else has locked it,
+    /// `None` where pf has no such lock.
+    pub fn hold_lock(&mut self, seconds: u32) -> Outcome<Option<bool>> {
+        match self.bulk_lock(BULK_LOCK_TAKE, seconds, "locking the state table") {
+            Ok(()) => Ok(Some(true)),
+            Err(error) if error.is_unknown() => Ok(None),
+            Err(error) if error.errno() == Some(pf_abi::errno::EBUSY) => Ok(Some(false)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Releases a lock that [`Self::hold_lock`] took. False where it was gone already.
+    pub fn release_lock(&mut self) -> Outcome<bool> {
+        match self.bulk_lock(BULK_LOCK_RELEASE, 0, "unlocking the state table") {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Some(pf_abi::errno::ESRCH) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn bulk_lock(&mut self, action: u32, seconds: u32, doing: &str) -> Outcome<()> {
+        let mut argument = BulkLock {
+            head: BulkHead::of::<BulkLock>(),
+            action,
+            seconds,
+            ..BulkLock::default()
+        };
+        self.call(DIOCBLOCK, &mut argument, doing)
     }
 
     /// Adds one state. `Ok(Err(_))` is the number with which it was refused.

@@ -87,12 +87,21 @@ fn add_batch(
 ) -> Result<(), LockError> {
     let mut next = 0;
     while next < states.len() {
-        let added = held.pf()?.add_states(&mut states[next..])?;
+        let told = match tells_why {
+            true => held.pf()?.add_states_or_tell(&mut states[next..])?,
+            false => None,
+        };
+        let (added, reason) = match told {
+            Some(told) => told,
+            None => (held.pf()?.add_states(&mut states[next..])?, None),
+        };
         let behind = next + added;
         summary.loaded += added;
         summary.without_rule += have_rules[next..behind].iter().filter(|has| !**has).count();
         if let Some(refused) = states.get_mut(behind) {
-            if tells_why {
+            if let Some(reason) = reason {
+                *summary.refused.entry(reason).or_insert(0) += 1;
+            } else if tells_why {
                 add_one(&mut held.pf()?, refused, have_rules[behind], summary)?;
             } else {
                 *summary.refused.entry(Errno(errno::EINVAL)).or_insert(0) += 1;

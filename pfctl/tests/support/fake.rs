@@ -25,6 +25,8 @@ pub(crate) struct FakePf {
     pub(crate) debug: u32,
     pub(crate) log_interface: IfName,
     pub(crate) skipped: Vec<IfName>,
+    /// The lock has an owner: whoever asks.
+    pub(crate) held: bool,
     /// Every ioctl so far.
     pub(crate) calls: Vec<u64>,
     /// The ioctl, counted from 0, that fails, and how.
@@ -158,9 +160,47 @@ impl FakePf {
                 Ok(())
             }),
             DIOCSETLCK => with(argument, |locked: &mut u32| {
-                self.locked = *locked != 0;
+                (self.locked, self.held) = (*locked != 0, false);
                 Ok(())
             }),
+            DIOCBLOCK => with(argument, |lock: &mut BulkLock| {
+                assert!(lock.head.is_of::<BulkLock>());
+                match lock.action {
+                    BULK_LOCK_TAKE if self.locked && !self.held => return Err(errno::EBUSY),
+                    BULK_LOCK_TAKE => (self.locked, self.held) = (true, true),
+                    BULK_LOCK_RELEASE if !self.held => return Err(errno::ESRCH),
+                    BULK_LOCK_RELEASE => (self.locked, self.held) = (false, false),
+                    _ => panic!("{lock:?}"),
+                }
+                Ok(())
+            }),
+            DIOCBGETSTATES => with(argument, |states: &mut BulkStates| {
+                assert!(states.head.is_of::<BulkStates>());
+                let bytes = buffer.expect("room for states").bytes;
+                // Fewer than there is room for: a caller must go on.
+                let from = &self.states[states.cursor as usize..];
+                let chunk = &from[..from.len().min(states.count as usize).min(3)];
+                bytes[..size_of_val(chunk)].copy_from_slice(chunk.as_bytes());
+                states.count = chunk.len() as u32;
+                states.cursor += u64::from(states.count);
+                states.more = (chunk.len() < from.len()).into();
+                Ok(())
+            }),
+            DIOCBADDSTATES => {
+                let given = <[SyncState]>::ref_from_bytes(buffer.expect("states").bytes).unwrap();
+                with(argument, |states: &mut BulkStates| {
+                    assert_eq!(states.count as usize, given.len());
+                    (states.count, states.error) = (0, 0);
+                    for state in given {
+                        if let Err(number) = self.add(state) {
+                            states.error = number;
+                            break;
+                        }
+                        states.count += 1;
+                    }
+                    Ok(())
+                })
+            }
             DIOCXBEGIN | DIOCXCOMMIT | DIOCXROLLBACK => self.transaction(cmd, argument, buffer),
             DIOCBEGINADDRS => with(argument, |pool: &mut IocPoolAddr| {
                 self.pool.clear();

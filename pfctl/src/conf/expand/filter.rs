@@ -6,9 +6,9 @@ use crate::conf::diagnostic::{Diagnostic, Spanned};
 use crate::conf::parser::{DEFAULT_ICMP_CODE, DEFAULT_ICMP6_CODE};
 use crate::icmp;
 use pf_abi::{
-    AF_INET, AF_INET6, CName, PF_DROP, PF_LOG, PF_LOG_ALL, PF_PASS, PF_RULE_LABEL_SIZE, PF_STATE_MODULATE,
-    PF_STATE_NORMAL, PF_STATE_SYNPROXY, PFRULE_FRAGMENT, PFRULE_IFBOUND, PFRULE_NOSYNC, PFRULE_RETURN,
-    PFRULE_RETURNICMP, PFRULE_RETURNRST, Rule, Timeout,
+    AF_INET, AF_INET6, CName, PF_DROP, PF_PASS, PF_RULE_LABEL_SIZE, PF_STATE_MODULATE, PF_STATE_NORMAL,
+    PF_STATE_SYNPROXY, PFRULE_FRAGMENT, PFRULE_IFBOUND, PFRULE_NOSYNC, PFRULE_RETURN, PFRULE_RETURNICMP,
+    PFRULE_RETURNRST, Rule, Timeout,
 };
 
 const IPPROTO_ICMP: u8 = 1;
@@ -62,8 +62,12 @@ impl Expander<'_> {
             ..Rule::default()
         };
         if let Some(log) = statement.log {
-            rule.log = PF_LOG | if log.all { PF_LOG_ALL } else { 0 };
+            rule.log = log.flags();
             rule.logif = log.interface;
+        }
+        if let Some(queue) = &statement.queue {
+            rule.qname = CName::new(&queue.queue).unwrap_or_default();
+            rule.pqname = CName::new(queue.priority.as_deref().unwrap_or_default()).unwrap_or_default();
         }
         if let Some(af) = statement.matching.af {
             rule.af = af.node.number();

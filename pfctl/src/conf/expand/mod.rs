@@ -41,11 +41,18 @@ pub struct Config {
     pub options: Options,
     /// The rules, as they stand in the file.
     pub rules: Vec<LoadRule>,
+    /// There are queues, which go to no kernel.
+    pub has_queues: bool,
     /// Macros and options, as `pfctl -v` repeats them.
     pub echo: Vec<String>,
 }
 
 impl Config {
+    /// Whether anything is said of queues.
+    pub fn speaks_of_queues(&self) -> bool {
+        self.has_queues || self.rules.iter().any(|rule| !rule.rule.qname.is_empty())
+    }
+
     /// The rules of one list, in their order.
     pub fn rules_of(&self, kind: RulesetKind) -> impl Iterator<Item = &LoadRule> {
         self.rules.iter().filter(move |rule| rule.kind == kind)
@@ -71,6 +78,10 @@ pub fn expand(items: &[Item], sources: &Sources, resolver: &dyn Resolver, diagno
                 }
                 Statement::Filter(rule) => expander.filter(rule),
                 Statement::Translation(rule) => expander.translation(rule),
+                Statement::Queueing(queueing) => {
+                    expander.config.echo.push(queueing.text.clone());
+                    expander.config.has_queues = true;
+                }
             },
         }
     }

@@ -7,8 +7,8 @@ use super::{Expander, Resolved, span_of};
 use crate::conf::ast::{RedirectEnd, StatePolicy, Target, TranslationKind, TranslationRule};
 use crate::conf::diagnostic::{Diagnostic, Span};
 use pf_abi::{
-    PF_ADDR_DYNIFTL, PF_LOG, PF_LOG_ALL, PF_NAT, PF_NONAT, PF_NORDR, PF_POOL_ROUNDROBIN, PF_POOL_STICKYADDR, PF_RDR,
-    PFI_AFLAG_NOALIAS, PFRULE_IFBOUND, PoolAddr, PortOp, Rule,
+    PF_ADDR_DYNIFTL, PF_NAT, PF_NONAT, PF_NORDR, PF_POOL_ROUNDROBIN, PF_POOL_STICKYADDR, PF_RDR, PFI_AFLAG_NOALIAS,
+    PFRULE_IFBOUND, PoolAddr, PortOp, Rule,
 };
 
 /// The lowest source port of `nat` unless told.
@@ -79,7 +79,7 @@ impl Expander<'_> {
             ..Rule::default()
         };
         if let Some(log) = statement.log {
-            rule.log = PF_LOG | if log.all { PF_LOG_ALL } else { 0 };
+            rule.log = log.flags();
             rule.logif = log.interface;
         }
         if self.config.options.state_policy == StatePolicy::IfBound {

@@ -3,6 +3,7 @@
 use super::address::{Seen, match_clause, once};
 use super::cursor::{Cursor, Parse};
 use super::log::log;
+use super::queue::rule_queue;
 use super::state::keep;
 use crate::conf::ast::{Af, FilterRule, Flags, IcmpSpec, Match, Response, Verdict};
 use crate::conf::diagnostic::{Diagnostic, Span, Spanned, did_you_mean};
@@ -32,6 +33,7 @@ pub(super) fn filter_rule(cursor: &mut Cursor<'_>) -> Parse<FilterRule> {
         },
         direction: Direction::InOut,
         log: None,
+        queue: None,
         quick: false,
         matching: Match::default(),
         flags: None,
@@ -184,6 +186,9 @@ fn option_clause(cursor: &mut Cursor<'_>, rule: &mut FilterRule) -> Parse<bool> 
     } else if cursor.eat_word("label").is_some() {
         once(rule.label.is_some(), span, "`label`")?;
         rule.label = Some(cursor.string("a label")?);
+    } else if cursor.eat_word("queue").is_some() {
+        once(rule.queue.is_some(), span, "`queue`")?;
+        rule.queue = Some(rule_queue(cursor)?);
     } else if let Some(state) = keep(cursor)? {
         once(rule.keep.is_some(), span, "`keep state`")?;
         rule.keep = Some(state);
@@ -271,7 +276,6 @@ fn refuse_unsupported(cursor: &Cursor<'_>) -> Parse<()> {
         "tos",
         "tag",
         "tagged",
-        "queue",
         "probability",
         "rtable",
         "route-to",

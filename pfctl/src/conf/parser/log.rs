@@ -3,8 +3,9 @@
 use super::cursor::{Cursor, Parse};
 use crate::conf::ast::Log;
 use crate::conf::diagnostic::Diagnostic;
+use pf_abi::PFLOGIFS_MAX;
 
-/// Reads `log [(all, to pflogN)]`, which comes next.
+/// Reads `log [(all, user, to pflogN)]`, which comes next.
 pub(super) fn log(cursor: &mut Cursor<'_>) -> Parse<Log> {
     cursor.expect_word("log")?;
     let mut log = Log::default();
@@ -20,21 +21,23 @@ pub(super) fn log(cursor: &mut Cursor<'_>) -> Parse<Log> {
                 .node
                 .strip_prefix("pflog")
                 .and_then(|number| number.parse().ok())
+                .filter(|number| *number < PFLOGIFS_MAX)
                 .ok_or_else(|| {
                     Box::new(
                         Diagnostic::error(name.span, format!("`{}` is no pflog interface", name.node))
-                            .hint("they are `pflog0` to `pflog255`"),
+                            .hint("they are `pflog0` to `pflog15`"),
                     )
                 })?;
-        } else if cursor.at_word("user") || cursor.at_word("group") {
-            return Err(Box::new(Diagnostic::unsupported(cursor.here(), "`log (user)`")));
+        } else if cursor.eat_word("user").is_some() || cursor.eat_word("group").is_some() {
+            log.owner = true;
         } else {
-            return Err(cursor.expected_one_of("`all` or `to`", &["all", "to", "user"]));
+            return Err(cursor.expected_one_of("`all`, `user` or `to`", &["all", "to", "user"]));
         }
         if cursor.eat_sign(")").is_some() {
             return Ok(log);
         }
-        if cursor.eat_sign(",").is_none() && !cursor.at_word("all") && !cursor.at_word("to") {
+        let goes_on = ["all", "to", "user", "group"].iter().any(|word| cursor.at_word(word));
+        if cursor.eat_sign(",").is_none() && !goes_on {
             return Err(cursor.expected("`)`"));
         }
     }

@@ -6,6 +6,7 @@ mod cursor;
 mod filter;
 mod log;
 mod option;
+mod queue;
 mod state;
 mod translation;
 
@@ -29,6 +30,7 @@ const MAX_INCLUDES: usize = 16;
 enum Section {
     Nothing,
     Options,
+    Queueing,
     Translation,
     Filtering,
 }
@@ -227,6 +229,10 @@ impl Parser<'_> {
         if cursor.at_word("nat") || cursor.at_word("rdr") || no && (second("nat") || second("rdr")) {
             self.enter(Section::Translation, span);
             return translation::translation_rule(cursor).map(|rule| Some(Statement::Translation(rule)));
+        }
+        if cursor.at_word("altq") || cursor.at_word("queue") {
+            self.enter(Section::Queueing, span);
+            return queue::queueing(cursor).map(|queue| Some(Statement::Queueing(queue)));
         }
         let what = if no { cursor.peek_second() } else { cursor.peek() };
         if let Some(word) = what.filter(|token| token.kind == Kind::Word)
