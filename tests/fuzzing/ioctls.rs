@@ -1,0 +1,229 @@
+//! Any sequence of ioctls with any arguments, pointers and lengths, by those who may write and those who may not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pf::kpi::{Direction, Kernel, Mbuf, SoftNet};
+use pf_abi::*;
+use zerocopy::IntoBytes;
+
+use crate::common::{self, Machine, connection};
+use crate::input::Input;
+use crate::invariants;
+
+/// Bytes of the piece of memory that pointers lead to.
+const PIECE: usize = 0x4000;
+
+/// Where the pointers of arguments stand.
+const POINTERS: &[usize] = &[8, 24, 32, 16, 1024, 1040];
+
+/// Caller and kernel, and what the caller remembers.
+struct Session {
+    machine: Machine,
+    piece: UserPtr,
+    commands: Vec<u64>,
+    /// The last argument of each size, so that tickets find their way.
+    arguments: BTreeMap<usize, Vec<u8>>,
+}
+
+impl Session {
+    fn new() -> Self {
+        let machine = Machine::of(Kernel::seeded(1).with_queues(&["std"]));
+        let filter: Vec<_> = ["one", "two"].map(|label| (common::pass(label), vec![])).into();
+        machine.load(RulesetKind::Filter, &filter).unwrap();
+        let nat = [common::translate(Action::Nat, "nat", [192, 0, 2, 1])];
+        machine.load(RulesetKind::Nat, &nat).unwrap();
+        let states: Vec<_> = (0..8).map(connection).collect();
+        machine.add_states(&states).unwrap();
+        let piece = machine.memory.put(&[0; PIECE]);
+        Session {
+            machine,
+            piece,
+            commands: pf::ioctls().map(|(cmd, _)| cmd).collect(),
+            arguments: BTreeMap::new(),
+        }
+    }
+
+    /// A word as it stands in hostile arguments.
+    fn word(&self, input: &mut Input<'_>) -> u64 {
+        match input.u8() % 8 {
+            0..=2 => self.piece.0 + u64::from(input.u16()) % (PIECE as u64 + 64),
+            3 => self.piece.0,
+            4 => input.u8().into(),
+            5 => *input.pick(&[u64::MAX, 1 << 63, 0, u32::MAX.into(), i32::MAX as u64, 1 << 31]),
+            _ => input.u64(),
+        }
+    }
+
+    fn call(&mut self, input: &mut Input<'_>) {
+        let cmd = *input.pick(&self.commands);
+        let flags = input.u8();
+        let size = ioctl::size(cmd);
+        let mut words = vec![0u64; size.div_ceil(8)];
+        let arg = &mut words.as_mut_bytes()[..size];
+        if let Some(last) = self.arguments.get(&size).filter(|_| flags & 1 != 0) {
+            arg.copy_from_slice(last);
+        }
+        for _ in 0..flags >> 5 {
+            match input.u8() % 3 {
+                0 => {
+                    let at = *input.pick(POINTERS);
+                    let word = self.word(input);
+                    if let Some(to) = arg.get_mut(at..at + 8) {
+                        to.copy_from_slice(&word.to_ne_bytes());
+                    }
+                }
+                _ => {
+                    let at = input.below(size.max(1));
+                    let len = usize::from(input.u8() % 32);
+                    let bytes = input.bytes(len);
+                    let end = (at + bytes.len()).min(size);
+                    if at < end {
+                        arg[at..end].copy_from_slice(&bytes[..end - at]);
+                    }
+                }
+            }
+        }
+        // A head that is right more often than chance would have it.
+        if flags & 2 != 0
+            && let Some(head) = arg.get_mut(..8)
+        {
+            head.copy_from_slice([BULK_VERSION, size as u32].as_bytes());
+        }
+        let may_write = flags & 4 == 0;
+        let before = (!may_write).then(|| self.machine.dump());
+        let _ = self.machine.call_as(u64::from(flags >> 3 & 1), may_write, cmd, arg);
+        if let Some(before) = before {
+            assert_eq!(self.machine.dump(), before, "a reader has changed something");
+        }
+        let arg = arg.to_vec();
+        self.arguments.insert(size, arg);
+    }
+
+    /// Bytes into the piece that pointers lead to.
+    fn write(&mut self, input: &mut Input<'_>) {
+        let at = input.below(PIECE);
+        let len = usize::from(input.u8());
+        let mut bytes = self.machine.memory.get(self.piece);
+        let new = input.bytes(len);
+        let end = (at + new.len()).min(PIECE);
+        bytes[at..end].copy_from_slice(&new[..end - at]);
+        self.machine.memory.set(self.piece, bytes);
+    }
+
+    /// A transaction that is right, around a rule that may be anything.
+    fn load(&mut self, input: &mut Input<'_>) {
+        let kinds = [
+            RulesetKind::Filter,
+            RulesetKind::Nat,
+            RulesetKind::Rdr,
+            RulesetKind::Scrub,
+        ];
+        let kind = *input.pick(&kinds);
+        let action = *input.pick(&[
+            Action::Pass,
+            Action::Drop,
+            Action::Nat,
+            Action::Rdr,
+            Action::NoNat,
+            Action::Scrub,
+        ]);
+        let mut rule = Rule {
+            action: action.into(),
+            keep_state: input.u8() & 1,
+            ..Rule::default()
+        };
+        patch(rule.as_mut_bytes(), input);
+        let mut pool = vec![];
+        for _ in 0..input.u8() % 3 {
+            let [a, b, c, d] = [0; 4].map(|_| input.u8());
+            let mut address = common::translate(Action::Nat, "", [a, b, c, d]).1[0];
+            patch(address.as_mut_bytes(), input);
+            pool.push(address);
+        }
+        let _ = self.machine.load(kind, &[(rule, pool)]);
+    }
+
+    /// States that were dumped, changed and restored.
+    fn restore(&mut self, input: &mut Input<'_>) {
+        let mut states = self.machine.dump();
+        states.truncate(input.below(4) + 1);
+        states.push(connection(u32::from(input.u8())));
+        for state in &mut states {
+            patch(state.as_mut_bytes(), input);
+        }
+        let _ = self.machine.add_states(&states);
+    }
+
+    fn packet(&mut self, input: &mut Input<'_>) {
+        let direction = if input.u8() & 1 == 0 {
+            Direction::In
+        } else {
+            Direction::Out
+        };
+        let index = input.u16() % 4;
+        let packet = match input.u8() % 4 {
+            0 => {
+                let len = usize::from(input.u8());
+                input.bytes(len).to_vec()
+            }
+            1 => common::udp_packet(),
+            _ => {
+                let of = connection(u32::from(input.u8() % 16));
+                common::tcp_packet(&of.lan, &of.ext, of.src.seqlo, of.dst.seqlo)
+            }
+        };
+        let _ = self
+            .machine
+            .pf
+            .hook(&SoftNet::raise(), direction, index, Mbuf::from_bytes(packet));
+    }
+}
+
+/// Changes a few bytes.
+fn patch(bytes: &mut [u8], input: &mut Input<'_>) {
+    for _ in 0..input.u8() % 4 {
+        let at = input.below(bytes.len());
+        bytes[at] = input.u8();
+    }
+}
+
+/// Does what the bytes say, and checks after each step that all is in order.
+pub(crate) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let mut session = Session::new();
+    for _ in 0..128 {
+        if input.is_empty() {
+            break;
+        }
+        match input.u8() {
+            0..=127 => session.call(&mut input),
+            128..=159 => session.write(&mut input),
+            160..=183 => session.load(&mut input),
+            184..=207 => session.restore(&mut input),
+            208..=231 => session.packet(&mut input),
+            232..=239 => session.machine.pf.close(u64::from(input.u8() & 1)),
+            240..=247 => {
+                session
+                    .machine
+                    .pf
+                    .kernel()
+                    .advance(Duration::from_secs(input.u16().into()));
+                session.machine.pf.purge();
+            }
+            _ => session.machine.pf.purge(),
+        }
+        invariants::check(&session.machine);
+    }
+    // Whatever was done, the packet filter works on.
+    let machine = &session.machine;
+    machine.set_lock(false);
+    machine.set_limit(Limit::States, 1000);
+    machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap();
+    machine.load(RulesetKind::Filter, &common::passes(&["last"])).unwrap();
+    assert_eq!(machine.labels(Action::Pass), ["last"]);
+    machine.add_state(&connection(5_000)).unwrap();
+    assert_eq!(machine.dump().len(), 1);
+    // What was there is given back: nobody but the state that is left holds a rule.
+    assert_eq!(machine.rules(Action::Pass)[0].states, 0);
+}
