@@ -55,9 +55,9 @@ def test_again_and_again_under_traffic(fresh):
     fresh.rules(NAT_RULES + "pass quick inet proto udp keep state\n", enable=False)
     with traffic.Datagrams(fresh.network.wan, 7) as echo, traffic.Flood(fresh.network.lan, "198.51.100.2", 7) as flood:
         # Caches fill first.
-        fresh.sh(rounds.format(ROUNDS // 2), timeout=600)
+        fresh.sh(rounds.format(ROUNDS // 4), timeout=1800)
         before, sent = pools(fresh), flood.sent
-        fresh.sh(rounds.format(ROUNDS), timeout=600)
+        fresh.sh(rounds.format(ROUNDS), timeout=1800)
         check(flood.sent > sent and len(echo.peers) > 0, "packets went on meanwhile")
     after = pools(fresh)
     grown = {name: after[name] - before[name] for name in before if name in after and after[name] - before[name] >= ROUNDS}

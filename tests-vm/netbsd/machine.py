@@ -127,9 +127,9 @@ class Machine:
                 "to give a shell",
             )
         self.serial.sendall(
-            b"PATH=/sbin:/bin:/usr/sbin:/usr/bin:/rescue; export PATH; mount -t ffs -u -o rw /dev/ld0a /; "
-            b"mount -t ffs -o rw /dev/ld1a /pf || mount -t ffs -o rw /dev/ld1a /mnt; cd /pf; "
-            b"[ -f agent.sh ] || cd /mnt; exec sh ./agent.sh\n"
+            b"PATH=/sbin:/bin:/usr/sbin:/usr/bin:/rescue; export PATH; mount -t ffs -u -o rw /dev/ld0a /; [ -d /pf ] || mkdir /pf; "
+            b"mount -t ffs -o rw /dev/ld1a /pf; cd /pf; "
+            b"exec sh ./agent.sh\n"
         )
         said = self.read_port(lambda data: b"agent ready\n" in data, deadline, "to start the agent")
         check(said.endswith(b"agent ready\n"), "the agent says something else than that it is ready")
