@@ -52,7 +52,7 @@ mod kmod {
         |kmem_intr_(alloc|free)|log|m_(clget|ensure_contig|freem|gethdr|tag_find|tag_get|tag_prepend)\
         |mutex_(init|destroy|enter|exit)|panic|pool_cache_(init|destroy|get_paddr|put_paddr)|pserialize_.*\
         |spllower|splraise|pfk_.*|pfr_.*";
-    const VARIABLES: &str = "max_linkhdr|IPL_(NONE|SOFTNET|VM)|KM_NOSLEEP|PR_NOWAIT|PFIL_IN|MCLBYTES|MT_DATA\
+    const VARIABLES: &str = "max_linkhdr|IPL_(NONE|SOFTNET|SOFTSERIAL|VM)|KM_NOSLEEP|PR_NOWAIT|PFIL_IN|MCLBYTES|MT_DATA\
         |M_(NOWAIT|EXT|CANFASTFWD)|M_CSUM_(TCP|UDP)v[46]|PACKET_TAG_PF|EHOSTUNREACH|MUTEX_DEFAULT|PF_MHLEN";
 
     pub(super) fn build() {

@@ -54,13 +54,13 @@ pub struct SoftNet {
 }
 
 impl SoftNet {
-    /// pserialize_read_enter(9), which is splsoftserial(9), until the token is dropped.
+    /// splsoftserial(9), until the token is dropped. It is all that pserialize_read_enter(9) does, but for the count that a kernel with
+    /// DEBUG keeps, which [`Kernel::output`] could not undo.
     #[inline]
     pub fn raise() -> Self {
         SoftNet {
-            // SAFETY: a section can be entered anywhere below IPL_SOFTSERIAL, and a packet comes no higher than
-            // IPL_SOFTNET.
-            before: unsafe { ffi::pserialize_read_enter() },
+            // SAFETY: spl(9) can be raised anywhere.
+            before: unsafe { ffi::splraise(ffi::IPL_SOFTSERIAL) },
             of_this_lwp: PhantomData,
         }
     }
@@ -69,8 +69,8 @@ impl SoftNet {
 impl Drop for SoftNet {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: this is what entering gave.
-        unsafe { ffi::pserialize_read_exit(self.before) };
+        // SAFETY: this is the level that `raise` found.
+        unsafe { ffi::spllower(self.before) };
     }
 }
 
