@@ -9,7 +9,7 @@ import tty
 
 from . import Failed
 from .firewall import Firewall, Network
-from .kit import HOW_TO_GET_ONE, is_at_hand, kits, make_image, release_names, say, scratch_directory
+from .kit import HOW_TO_GET_ONE, is_at_hand, kits, leftovers, make_image, release_names, say, scratch_directory
 from .machine import Machine
 from .runner import Session, collect
 
@@ -45,6 +45,7 @@ def main(arguments):
         at = arguments.index("--")
         arguments, command = arguments[:at], arguments[at + 1 :]
     options = parser().parse_args(arguments)
+    leftovers()
     try:
         return COMMANDS[options.command](options, command)
     except Failed as error:
@@ -149,7 +150,10 @@ def test(options, _):
             built = time.monotonic() - began
             print(f"NetBSD {kit.version} ({kit.kernel}), {kit.accel}, {kit.cpus} CPUs", flush=True)
             session = Session(kit, lambda text: print(text, flush=True))
-            failed, not_run = session.run(tests)
+            try:
+                failed, not_run = session.run(tests)
+            finally:
+                session.close()
             boots = f"{len(session.boots)} boots of {sum(session.boots) / len(session.boots):.1f} s" if session.boots else "no boot"
             print(
                 f"NetBSD {kit.version}: {len(tests) - len(failed) - len(not_run)} passed, {len(failed)} failed, {len(not_run)} did not run; "
