@@ -20,6 +20,7 @@
 #include <net/bpf.h>
 #include <net/if.h>
 #include <net/if_pflog.h>
+#include <net/if_stats.h>
 #include <net/if_types.h>
 
 #include "pf.h"
@@ -157,7 +158,9 @@ pfk_log_packet(uint8_t number, const void *header, struct mbuf *m)
 	const int s = pserialize_read_enter();
 	struct ifnet *ifp = pf_pflog_read(number);
 
-	if (ifp != NULL)
+	if (ifp != NULL) {
+		if_statadd2(ifp, if_opackets, 1, if_obytes, (uint64_t)m->m_pkthdr.len);
 		bpf_mtap2(ifp->if_bpf, __UNCONST(header), PFLOG_HDRLEN, m, BPF_D_OUT);
+	}
 	pserialize_read_exit(s);
 }

@@ -104,6 +104,12 @@ AT(struct pslist_entry, ple_next, 8);
 SIZE(struct pslist_head, 8);
 SIZE(struct work, 8);
 
+/* sys/systm.h, sys/percpu.h */
+void	*exithook_establish(void (*)(struct proc *, void *), void *);
+void	exithook_disestablish(void *);
+void	*percpu_getref(percpu_t *);
+void	percpu_putref(percpu_t *);
+
 /* sys/timevar.h, sys/xcall.h */
 void	getbintime(struct bintime *);
 void	getbinuptime(struct bintime *);

@@ -8,6 +8,8 @@
  *	pfprobe open		opens the device for reading, and for writing: the errors, 0 0 for none
  *	pfprobe pools		the kernel's pools: name, bytes of an object, objects out
  *	pfprobe hold SECONDS	keeps the device open
+ *	pfprobe lock SECONDS	locks the state table with an owner and a deadline, and ends after so long without a word
+ *	pfprobe pflog IF COUNT	reads so many packets from a pflog interface: action, reason, rule, interface, direction of each
  *	pfprobe fail SKIP COUNT	in a module built with --fault-injection: after SKIP allocations, COUNT fail
  *
  * Exit status 1 if something is not as it should be, 2 for a mistake in the call.
@@ -17,11 +19,20 @@
 #include <sys/pool.h>
 #include <sys/socket.h>
 #include <sys/sysctl.h>
+#include <sys/time.h>
+#include <net/bpf.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <net/pfvar.h>
+#include <net/if_pflog.h>
 
 #define DIOCGETLCK	_IOR('D', 200, uint32_t)
+/* Not in NetBSD's own: pf(4). */
+struct pfioc_bulk_lock {
+	uint32_t	version, size, action, seconds, locked;
+	int32_t		pid;
+};
+#define DIOCBLOCK	_IOWR('D', 203, struct pfioc_bulk_lock)
 #define DIOCXFAIL	_IOW('D', 201, uint64_t)
 #ifndef DIOCSETLCK
 #define DIOCSETLCK	_IOWR('D', 8, uint32_t)
@@ -47,7 +58,7 @@ __asm__(
 	"	movl $1, %eax\n"
 	"	syscall\n");
 
-enum { SYS_WRITE = 4, SYS_OPEN = 5, SYS_IOCTL = 54, SYS_SYSCTL = 202, SYS_NANOSLEEP = 430 };
+enum { SYS_READ = 3, SYS_WRITE = 4, SYS_OPEN = 5, SYS_CLOSE = 6, SYS_IOCTL = 54, SYS_SYSCTL = 202, SYS_NANOSLEEP = 430 };
 
 /* The answer, or the error number below zero. */
 static long
@@ -335,6 +346,61 @@ hold(const char *seconds)
 }
 
 static int
+lock(const char *seconds)
+{
+	struct pfioc_bulk_lock taken = { .version = 1, .size = sizeof(taken), .action = 1, .seconds = 600 };
+	long time[2] = { (long)number_of(seconds), 0 };
+	const long device = open_device(2);
+
+	if (device < 0 || request(device, DIOCBLOCK, &taken) < 0 || taken.locked != 1)
+		return 1;
+	say("locked\n");
+	(void)call(SYS_NANOSLEEP, (long)time, 0, 0);
+	return 0;
+}
+
+static int
+pflog(const char *name, const char *count)
+{
+	static unsigned char buffer[1 << 16] __attribute__((aligned(8)));
+	const long bpf = call(SYS_OPEN, (long)"/dev/bpf", 0, 0);
+	unsigned long wanted = number_of(count);
+	struct ifreq interface;
+	u_int room = sizeof(buffer), on = 1, type = 0;
+	long len;
+
+	memset(&interface, 0, sizeof(interface));
+	memcpy(interface.ifr_name, name, length(name) + 1);
+	if (bpf < 0 || request(bpf, BIOCSBLEN, &room) < 0 || request(bpf, BIOCSETIF, &interface) < 0 ||
+	    request(bpf, BIOCIMMEDIATE, &on) < 0 || request(bpf, BIOCGDLT, &type) < 0 || type != DLT_PFLOG) {
+		say("no pflog interface to read\n");
+		return 1;
+	}
+	say("reading\n");
+	while (wanted > 0 && (len = call(SYS_READ, bpf, (long)buffer, room)) > 0) {
+		for (long at = 0; at < len && wanted > 0; wanted--) {
+			struct bpf_hdr packet;
+			struct pfloghdr header;
+
+			memcpy(&packet, buffer + at, sizeof(packet));
+			memcpy(&header, buffer + at + packet.bh_hdrlen, sizeof(header));
+			say_number(header.action);
+			say(" ");
+			say_number(header.reason);
+			say(" ");
+			say_number((int)__builtin_bswap32(header.rulenr));
+			say(" ");
+			say(header.ifname);
+			say(" ");
+			say_number(header.dir);
+			say("\n");
+			at += BPF_WORDALIGN(packet.bh_hdrlen + packet.bh_caplen);
+		}
+	}
+	return 0;
+}
+
+static int
 fail(const char *skip, const char *count)
 {
 	const long device = open_device(2);
@@ -372,8 +438,13 @@ run(long *stack)
 		return pools();
 	if (argc == 3 && same(argv[1], "hold"))
 		return hold(argv[2]);
+	if (argc == 3 && same(argv[1], "lock"))
+		return lock(argv[2]);
+	if (argc == 4 && same(argv[1], "pflog"))
+		return pflog(argv[2], argv[3]);
 	if (argc == 4 && same(argv[1], "fail"))
 		return fail(argv[2], argv[3]);
-	say("usage: pfprobe locked | reader | hostile | open | pools | hold SECONDS | fail SKIP COUNT\n");
+	say("usage: pfprobe locked | reader | hostile | open | pools | hold SECONDS | lock SECONDS | pflog IF COUNT | "
+	    "fail SKIP COUNT\n");
 	return 2;
 }
