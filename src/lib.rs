@@ -39,8 +39,8 @@ use kpi::{Caller, Direction, Errno, Kernel, Mbuf, Mutex, NoMemory, Passive, Read
 use mem::{KBox, Snapshot};
 use purge::Sweep;
 use rule::Config;
-use state::StateTable;
 use state::timeout::Timeouts;
+use state::{Isns, StateTable};
 use stats::Stats;
 
 /// The packet filter: all that it knows hangs off this one object.
@@ -56,6 +56,8 @@ pub struct Pf {
     /// Interfaces, as packets see them.
     interfaces: Snapshot<Interfaces>,
     states: StateTable,
+    /// Where `modulate state` and `synproxy state` have their numbers from.
+    isns: Isns,
     timeouts: Timeouts,
     stats: Stats,
     /// Between DIOCSTART and DIOCSTOP.
@@ -91,6 +93,7 @@ impl Pf {
             config: Snapshot::new(KBox::new(Config::new()?)?),
             interfaces: Snapshot::new(KBox::new(Interfaces::new()?)?),
             states: StateTable::new(&kernel, pf_abi::Limit::States.default_value() as usize)?,
+            isns: Isns::new(&kernel),
             timeouts: Timeouts::default(),
             stats: Stats::new()?,
             running: AtomicBool::new(false),

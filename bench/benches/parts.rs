@@ -11,7 +11,7 @@ use pf::mem::{KBox, KVec};
 use pf::packet::{Packet, Rewrite};
 use pf::rule::{Numbers, Rule, RuleList, Surroundings};
 use pf::state::tcp::{Segment, track};
-use pf::state::{Body, Host, Peer};
+use pf::state::{Body, Course, Host, Peer};
 use pf::wire::checksum::Sum;
 use pf::wire::tcp::{Seq, TcpFlags};
 use pf::wire::{Addr, Proto, ipv4};
@@ -102,6 +102,7 @@ fn follow_tcp(c: &mut Criterion) {
     let mut body = Body {
         unlinked: false,
         timeout: Timeout::TcpEstablished,
+        course: Course::Direct,
         expire: 0,
         src: peer,
         dst: peer,

@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use pf::kpi::{Direction, Kernel, Passive, SoftNet};
-use pf::state::{Body, Origin, Peer, Place, StateKey, StateTable, Tree, TreeKey};
+use pf::state::{Body, Course, Origin, Peer, Place, StateKey, StateTable, Tree, TreeKey};
 use pf_abi::Timeout;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -79,6 +79,7 @@ impl Table for Ours {
         let body = Body {
             unlinked: false,
             timeout: Timeout::TcpEstablished,
+            course: Course::Direct,
             expire: 0,
             src: Peer::default(),
             dst: Peer::default(),

@@ -22,7 +22,7 @@ use crate::kpi::{Direction, Errno, SoftNet};
 use crate::mem::KArc;
 use crate::rule::{Action, Config, Rule, RuleList};
 use crate::state::timeout::Timeouts;
-use crate::state::{Body, Extra, Host, Origin, Peer, State, StateKey};
+use crate::state::{Body, Course, Extra, Host, Origin, Peer, State, StateKey};
 use crate::wire::tcp::Seq;
 use crate::wire::{Addr, Af, Proto};
 
@@ -169,6 +169,15 @@ impl<'a> Candidate<'a> {
         })
     }
 
+    /// How its segments go through: shifted, where there is a difference of numbers.
+    fn course(&self) -> Course {
+        if self.src.seqdiff != 0 || self.dst.seqdiff != 0 {
+            Course::Shifted
+        } else {
+            Course::Direct
+        }
+    }
+
     /// The state, as the scene has it. `host_id` makes it if nobody did.
     ///
     /// A rule's number that no rule has now, or one that lets nothing pass or translates nothing, stands for none: what was loaded
@@ -188,11 +197,12 @@ impl<'a> Candidate<'a> {
         let body = Body {
             unlinked: false,
             timeout: self.timeout,
+            course: self.course(),
             expire: scene.now.wrapping_sub(idle),
-            src: self.src,
-            dst: self.dst,
             packets: record.packets.map(join_counter),
             bytes: record.bytes.map(join_counter),
+            src: self.src,
+            dst: self.dst,
         };
         let origin = Origin {
             key: self.key,
@@ -269,6 +279,8 @@ fn peer(from: &SyncPeer, proto: Proto) -> Result<Peer, Errno> {
     let peer = Peer {
         seqlo: Seq(from.seqlo),
         seqhi: Seq(from.seqhi),
+        // The record does not say, and a reset is not believed before there has been an acknowledgment.
+        acked: Seq(from.seqlo),
         seqdiff: from.seqdiff,
         max_win: from.max_win,
         mss: from.mss,

@@ -7,8 +7,8 @@ use pf_abi::Reason;
 
 use super::{Filter, Refusal, count};
 use crate::kpi::Direction;
-use crate::packet::{self, Packet, Rewrite};
-use crate::state::tcp;
+use crate::packet::{self, Packet, Renumber, Rewrite};
+use crate::state::{Course, tcp};
 use crate::wire::Proto;
 
 impl Filter<'_> {
@@ -28,10 +28,15 @@ impl Filter<'_> {
             return Err(Reason::IpOption.into());
         }
         let forward = packet.direction.reverse() == state.direction();
+        let mut numbers = None;
         {
             let mut body = state.lock(self.level);
             if body.unlinked {
                 return Ok(false);
+            }
+            if body.course == Course::Proxied {
+                // It is about a segment of pf's own, which no end knows of.
+                return Err(Reason::Synproxy.into());
             }
             if let Some(seq) = quote.seq {
                 let (sender, receiver) = if forward {
@@ -39,7 +44,10 @@ impl Filter<'_> {
                 } else {
                     (&body.dst, &body.src)
                 };
-                if !tcp::was_sent(sender, receiver, seq) {
+                // What is quoted has been through the filter.
+                let back = Renumber::forth(sender, receiver).back();
+                numbers = (body.course == Course::Shifted).then_some(back);
+                if !tcp::was_sent(sender, receiver, seq + back.seq) {
                     return Err(Reason::StateMismatch.into());
                 }
             }
@@ -48,7 +56,7 @@ impl Filter<'_> {
             body.bytes[at] = body.bytes[at].wrapping_add(packet.len.into());
         }
         let key = state.key();
-        if key.is_translated() {
+        if key.is_translated() || numbers.is_some() {
             let mut ends = Rewrite {
                 src: quote.src,
                 dst: quote.dst,
@@ -68,7 +76,7 @@ impl Filter<'_> {
                 (ends.src.port, ends.dst.port) = (near.port, near.port);
             }
             packet
-                .rewrite_error(src, dst, &quote, &ends)
+                .rewrite_error(src, dst, &quote, &ends, numbers)
                 .map_err(|_| Reason::Memory)?;
         }
         count(state, packet);

@@ -6,9 +6,10 @@
 use pf_abi::{PFOTHERS_MULTIPLE, PFOTHERS_SINGLE, Reason, Timeout};
 
 use super::{Filter, RESET, Refusal, count, translation};
-use crate::packet::{Packet, Transport, answer};
-use crate::state::Body;
+use crate::packet::{Packet, Renumber, Transport, answer};
 use crate::state::tcp::{self, Fit};
+use crate::state::{Body, Course, State};
+use crate::wire::tcp::TcpFlags;
 
 impl Filter<'_> {
     /// Lets a packet pass that belongs to a state, and moves the state on. False if there is none.
@@ -24,12 +25,17 @@ impl Filter<'_> {
             return Err(Reason::IpOption.into());
         }
         let forward = packet.direction == state.direction();
+        let mut numbers = None;
         let fit = {
             let mut body = state.lock(self.level);
             if body.unlinked {
                 return Ok(false);
             }
-            let fit = follow(&mut body, packet, forward);
+            let fit = match body.course {
+                Course::Direct => follow(&mut body, packet, forward),
+                Course::Shifted => self.follow_shifted(&mut body, state, packet, &mut numbers),
+                Course::Proxied => Fit::Mismatch,
+            };
             match fit {
                 Fit::Good => {
                     body.expire = self.pf.kernel.uptime();
@@ -57,6 +63,9 @@ impl Filter<'_> {
                 return Ok(false);
             }
         }
+        if let Some(numbers) = numbers {
+            packet.renumber(numbers).map_err(|_| Reason::Memory)?;
+        }
         if state.key().is_translated() {
             packet
                 .rewrite(&translation(state.key(), packet.direction))
@@ -67,6 +76,36 @@ impl Filter<'_> {
             self.attend(packet, state, extra);
         }
         Ok(true)
+    }
+
+    /// Moves a state on whose numbers are shifted, and says by how much those of this packet are.
+    #[inline(never)]
+    fn follow_shifted(&self, body: &mut Body, state: &State, packet: &Packet, numbers: &mut Option<Renumber>) -> Fit {
+        let Some(mut segment) = packet.segment() else {
+            return Fit::Mismatch;
+        };
+        let forward = packet.direction == state.direction();
+        let begins = !forward && segment.flags.contains(TcpFlags::SYN) && tcp::is_unheard(&body.dst);
+        let (src, dst) = if forward {
+            (&body.src, &body.dst)
+        } else {
+            (&body.dst, &body.src)
+        };
+        segment.ack = Renumber::forth(src, dst).acked(segment.flags, segment.ack);
+        let fit = tcp::track(body, &segment, forward);
+        if fit == Fit::Good {
+            if begins {
+                let kernel = &self.pf.kernel;
+                let isn = self.pf.isns.of_dst(kernel, state.key(), state.direction());
+                body.dst.seqdiff = isn.since(segment.seq).max(1);
+            }
+            *numbers = Some(if forward {
+                Renumber::forth(&body.src, &body.dst)
+            } else {
+                Renumber::forth(&body.dst, &body.src)
+            });
+        }
+        fit
     }
 }
 

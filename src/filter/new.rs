@@ -12,10 +12,10 @@ use super::{Filter, Refusal, is_trackable, translation};
 use crate::iface;
 use crate::kpi::Direction;
 use crate::mem::KArc;
-use crate::packet::{Packet, Transport, answer};
+use crate::packet::{Packet, Renumber, Transport, answer};
 use crate::rule::{Action, Config, Rule, Subject};
 use crate::state::tcp;
-use crate::state::{Body, Extra, Host, InsertError, Origin, Peer, StateKey, Tree, TreeKey};
+use crate::state::{Body, Course, Extra, Host, InsertError, Origin, Peer, StateKey, Tree, TreeKey};
 
 impl<'a> Filter<'a> {
     /// Judges a packet without a state by the rules, and logs it.
@@ -193,7 +193,10 @@ impl<'a> Filter<'a> {
             ),
         };
         let now = self.pf.kernel.uptime();
-        let body = first_body(packet, now);
+        let mut body = first_body(packet, now);
+        if rule.is_some_and(|rule| rule.modulate) && packet.is_first_syn() {
+            self.modulate(packet, &key, &mut body)?;
+        }
         if key.is_translated() {
             packet
                 .rewrite(&translation(&key, packet.direction))
@@ -223,6 +226,21 @@ impl<'a> Filter<'a> {
     }
 }
 
+impl Filter<'_> {
+    /// Has a connection's numbers shifted from its SYN on. Of one that is picked up in the middle both ends know the numbers already.
+    fn modulate(&self, packet: &mut Packet, key: &StateKey, body: &mut Body) -> Result<(), Refusal> {
+        let Some(segment) = packet.segment() else {
+            return Ok(());
+        };
+        let isn = self.pf.isns.of_src(&self.pf.kernel, key, packet.direction);
+        body.src.seqdiff = isn.since(segment.seq).max(1);
+        body.course = Course::Shifted;
+        packet
+            .renumber(Renumber::forth(&body.src, &body.dst))
+            .map_err(|_| Reason::Memory.into())
+    }
+}
+
 /// What is known of a connection after its first packet.
 fn first_body(packet: &Packet, now: u32) -> Body {
     let spoke = Peer {
@@ -238,10 +256,11 @@ fn first_body(packet: &Packet, now: u32) -> Body {
     Body {
         unlinked: false,
         timeout,
+        course: Course::Direct,
         expire: now,
-        src,
-        dst,
         packets: [1, 0],
         bytes: [packet.len.into(), 0],
+        src,
+        dst,
     }
 }

@@ -12,6 +12,7 @@
 
 mod answer;
 mod quote;
+mod renumber;
 mod rewrite;
 
 use pf_abi::Reason;
@@ -19,6 +20,7 @@ use zerocopy::FromZeros;
 
 pub use answer::answer;
 pub use quote::Quote;
+pub use renumber::Renumber;
 pub use rewrite::Rewrite;
 
 use crate::iface;
@@ -307,6 +309,12 @@ impl Packet {
             }
         }
         Some(segment)
+    }
+
+    /// Whether it is the SYN with which a connection begins.
+    pub fn is_first_syn(&self) -> bool {
+        const BOTH: tcp::TcpFlags = tcp::TcpFlags::SYN.union(tcp::TcpFlags::ACK);
+        matches!(&self.transport, Transport::Tcp { header, .. } if header.flags() & BOTH == tcp::TcpFlags::SYN)
     }
 
     /// Whether a fragment of `len` bytes can be judged by its addresses and its protocol: one that could overwrite the first

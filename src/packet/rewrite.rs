@@ -4,7 +4,7 @@
 
 use zerocopy::FromBytes;
 
-use super::{Packet, Quote, Transport};
+use super::{Packet, Quote, Renumber, Transport};
 use crate::kpi::NoMemory;
 use crate::state::Host;
 use crate::wire::checksum::{Delta, Sum};
@@ -110,7 +110,7 @@ impl Rewrite {
 }
 
 /// Changes the checksum at `offset`, if the bytes reach that far.
-fn update(bytes: &mut [u8], offset: usize, change: impl FnOnce(u16) -> u16) {
+pub(super) fn update(bytes: &mut [u8], offset: usize, change: impl FnOnce(u16) -> u16) {
     if let Some(field) = bytes.get_mut(offset..).and_then(|rest| rest.first_chunk_mut::<2>()) {
         *field = change(u16::from_be_bytes(*field)).to_be_bytes();
     }
@@ -142,8 +142,15 @@ impl Packet {
         Ok(())
     }
 
-    /// Gives an ICMP error new outer addresses, and the packet that it quotes new ends.
-    pub fn rewrite_error(&mut self, src: Addr, dst: Addr, quote: &Quote, quoted: &Rewrite) -> Result<(), NoMemory> {
+    /// Gives an ICMP error new outer addresses, and the packet that it quotes new ends, and other numbers where it is TCP.
+    pub fn rewrite_error(
+        &mut self,
+        src: Addr,
+        dst: Addr,
+        quote: &Quote,
+        quoted: &Rewrite,
+        numbers: Option<Renumber>,
+    ) -> Result<(), NoMemory> {
         let offset = usize::from(self.offset);
         let layout = Layout {
             af: self.af,
@@ -159,6 +166,10 @@ impl Packet {
         let (outer, inner) = bytes.split_at_mut_checked(begin).ok_or(NoMemory)?;
         let before = Sum::new().with(inner).checksum();
         quoted.apply(inner, &layout).ok_or(NoMemory)?;
+        if let Some(numbers) = numbers {
+            let transport = inner.get_mut(layout.offset..).ok_or(NoMemory)?;
+            numbers.apply(transport).ok_or(NoMemory)?;
+        }
         let after = Sum::new().with(inner).checksum();
         update(outer, offset + icmp::Header::CHECKSUM_OFFSET, |sum| {
             let mut delta = Delta::new();

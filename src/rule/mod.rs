@@ -140,6 +140,8 @@ pub struct Rule {
     pub fragments_only: bool,
     /// Make a state.
     pub keep_state: bool,
+    /// `modulate state`: the numbers of TCP connections are shifted.
+    pub modulate: bool,
     /// Packets with IP options may pass.
     pub allow_opts: bool,
     /// The filter rules are not evaluated for what this rule translates.
@@ -232,6 +234,7 @@ impl Rule {
             icmp_code: source.code.checked_sub(1),
             fragments_only: source.rule_flag & abi::PFRULE_FRAGMENT != 0,
             keep_state: source.keep_state != 0,
+            modulate: source.keep_state == abi::PF_STATE_MODULATE,
             allow_opts: source.allow_opts != 0,
             translate_pass: source.natpass != 0,
             max_states: source.max_states,

@@ -16,6 +16,7 @@
 
 mod extra;
 mod hash;
+mod isn;
 mod key;
 mod partition;
 mod table;
@@ -29,6 +30,7 @@ use core::mem::offset_of;
 use core::sync::atomic::AtomicPtr;
 
 pub use extra::Extra;
+pub use isn::Isns;
 pub use key::{Host, StateKey, Tree, TreeKey};
 use partition::Link;
 pub use table::{InsertError, Place, StateTable};
@@ -47,6 +49,8 @@ pub struct Peer {
     pub seqlo: Seq,
     /// Highest sequence number that the other end will take: what it acknowledged, plus its window.
     pub seqhi: Seq,
+    /// What the other end has acknowledged of it: below `seqlo` where data is under way, or was lost behind the filter.
+    pub acked: Seq,
     /// Added to this end's sequence numbers on their way out (modulate state).
     pub seqdiff: u32,
     /// The largest window this end ever offered, before scaling.
@@ -62,23 +66,38 @@ pub struct Peer {
     pub stale: bool,
 }
 
+/// How the segments of a connection go through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Course {
+    /// As they are, but for addresses and ports: every connection that is not TCP, and most that are.
+    #[default]
+    Direct,
+    /// Their numbers are shifted by each end's [`seqdiff`](Peer::seqdiff): `modulate state`, and what began as `synproxy state`.
+    Shifted,
+    /// Not at all: `synproxy state`, and pf talks to either end itself.
+    Proxied,
+}
+
 /// What a packet of the connection may change.
 #[derive(Debug)]
+#[repr(C, packed(4))]
 pub struct Body {
     /// The state is out of the trees, or on its way: it does not count any more.
     pub unlinked: bool,
     /// Which timeout applies.
     pub timeout: Timeout,
+    /// How the segments go through.
+    pub course: Course,
     /// When it was last used, in seconds of uptime, modulo 2^32: the timeout counts from here.
     pub expire: u32,
-    /// The end that sent the first packet.
-    pub src: Peer,
-    /// The other end.
-    pub dst: Peer,
     /// Packets in the direction of the first one, and back.
     pub packets: [u64; 2],
     /// The same in bytes.
     pub bytes: [u64; 2],
+    /// The end that sent the first packet.
+    pub src: Peer,
+    /// The other end.
+    pub dst: Peer,
 }
 
 impl Body {
@@ -131,6 +150,8 @@ pub struct State {
 }
 
 const _: () = assert!(size_of::<State>() == 256, "four cache lines");
+/// The lock's byte would take eight, if the body did not do with an alignment of four; its counters lie at multiples of eight as it is.
+const _: () = assert!((offset_of!(State, body) + offset_of!(Body, packets)) % 8 == 0);
 
 /// Where the keys end: what a lookup reads of a state is in front.
 const KEYS_LEN: usize = offset_of!(State, body);

@@ -10,7 +10,8 @@
 //! * acknowledgment: `ack` is not far above what `dst` has sent (`dst.seqlo`), and not far below it. It may be further above,
 //!   within what `src` has offered to take, where the segment itself is within the window even without data.
 //!
-//! A reset has to hit exactly, since a forged one costs the most, and a SYN of an end that was seen can only be a repetition
+//! A reset has to hit exactly, since a forged one costs the most: at the next number of its sender, or at the one that the other end
+//! has acknowledged, which is all that an end knows that has forgotten the connection, and resets what it hears of it. And a SYN of an end that was seen can only be a repetition
 //! (RFC 5961). While one side's numbers are not known, or a connection ends, a wider band around what is known does. Where a
 //! connection is picked up in the middle, the scale of windows is not known, and taken to be the largest.
 //!
@@ -119,7 +120,7 @@ impl Peer {
     fn presume(&mut self, peer: &Peer, segment: &Segment) {
         self.max_win = u16::MAX;
         self.wscale = if peer.scales() { UNKNOWN_SCALE } else { 0 };
-        self.seqlo = segment.ack;
+        (self.seqlo, self.acked) = (segment.ack, segment.ack);
         self.seqhi = segment.ack + peer.window(peer.shift());
     }
 
@@ -152,6 +153,7 @@ pub fn open(segment: &Segment) -> (Peer, Peer) {
     let mut src = Peer {
         seqlo: segment.end,
         seqhi: segment.end + 1,
+        acked: segment.seq,
         mss: segment.mss,
         state: TCPS_SYN_SENT,
         wscale: UNKNOWN_SCALE,
@@ -172,6 +174,11 @@ pub fn open(segment: &Segment) -> (Peer, Peer) {
         dst.stale = true;
     }
     (src, dst)
+}
+
+/// Whether nothing is known of an end, not even by what the other one has acknowledged: its SYN begins its numbers.
+pub fn is_unheard(peer: &Peer) -> bool {
+    !peer.is_known() && peer.seqhi == Seq(1) && !peer.stale
 }
 
 /// Judges a segment, and moves the state on if it is good. `forward`: it goes the way of the first one.
@@ -215,7 +222,7 @@ fn advance(src: &mut Peer, dst: &mut Peer, segment: &Segment) -> bool {
     let was_stale = src.stale || dst.stale;
     if !was_known {
         src.meet(dst, segment);
-        src.seqlo = segment.seq;
+        (src.seqlo, src.acked) = (segment.seq, segment.seq);
     }
     if !dst.is_known() && dst.seqhi == Seq(1) && segment.has(TcpFlags::ACK) && !is_reset {
         dst.presume(src, segment);
@@ -288,10 +295,10 @@ fn advance(src: &mut Peer, dst: &mut Peer, segment: &Segment) -> bool {
 }
 
 /// Whether a reset is where its receiver would believe it: at the next sequence number (RFC 5961, 3.2), give or take one for a
-/// SYN or a FIN that got lost. One that refuses a SYN has no number of its own, and acknowledges the SYN (RFC 9293, 3.10.7.3).
+/// SYN or a FIN that got lost, or at what the receiver has acknowledged, where data was lost behind the filter. One that refuses a SYN has no number of its own, and acknowledges the SYN (RFC 9293, 3.10.7.3).
 fn hits(segment: &Segment, src: &Peer, dst: &Peer) -> bool {
     if src.is_known() || src.seqhi != Seq(1) {
-        (-1..=1).contains(&segment.seq.distance(src.seqlo))
+        (-1..=1).contains(&segment.seq.distance(src.seqlo)) || segment.seq == src.acked
     } else {
         segment.has(TcpFlags::ACK) && segment.ack == dst.seqlo
     }
@@ -310,11 +317,12 @@ fn settle(src: &mut Peer, dst: &mut Peer, segment: &Segment, end: Seq, offered: 
     src.max_win = src.max_win.max(offered.field);
     src.seqlo = src.seqlo.latest(end);
     if segment.has(TcpFlags::ACK) && !segment.has(TcpFlags::RST) {
+        dst.acked = dst.acked.latest(segment.ack);
         let room = segment.ack + offered.bytes.max(1);
         if room.geq(dst.seqhi) {
             dst.seqhi = room;
             if !dst.is_known() {
-                dst.seqlo = segment.ack;
+                (dst.seqlo, dst.acked) = (segment.ack, segment.ack);
             }
         }
     }

@@ -66,6 +66,7 @@ pub(super) fn body() -> Body {
     Body {
         unlinked: false,
         timeout: Timeout::TcpFirst,
+        course: Course::Direct,
         expire: 0,
         src: Peer::default(),
         dst: Peer::default(),

@@ -78,6 +78,10 @@ pub(crate) trait Words: Sized {
         self.change(|rule| rule.keep_state = PF_STATE_NORMAL)
     }
 
+    fn modulate_state(self) -> Self {
+        self.change(|rule| rule.keep_state = PF_STATE_MODULATE)
+    }
+
     fn quick(self) -> Self {
         self.change(|rule| rule.quick = 1)
     }

@@ -11,6 +11,7 @@ mod interfaces;
 mod lock;
 mod log;
 mod memory;
+mod modulate;
 mod nat;
 mod purge;
 mod queue;

@@ -214,7 +214,7 @@ proptest! {
             rewrite.dst.port = rewrite.src.port;
         }
         let (src, dst) = new.addrs;
-        packet.rewrite_error(src.into(), dst.into(), &quote, &rewrite).unwrap();
+        packet.rewrite_error(src.into(), dst.into(), &quote, &rewrite, None).unwrap();
         let there = packet.into_mbuf().to_bytes();
         prop_assert_eq!(wrong_checksums(&there), [""; 0]);
         prop_assert_eq!(there, error(new, &expected[..len]));

@@ -4,6 +4,7 @@ mod model;
 
 use pf_abi::{TCPS_CLOSING, TCPS_TIME_WAIT};
 
+use super::super::Course;
 use super::*;
 
 /// Where the client's and the server's numbers begin.
@@ -77,6 +78,7 @@ impl Conversation {
         Conversation(Body {
             unlinked: false,
             timeout: Timeout::TcpFirst,
+            course: Course::Direct,
             expire: 0,
             src,
             dst,
@@ -418,7 +420,7 @@ fn a_reset_has_to_hit() {
     for scale in [None, Some(7)] {
         let mut it = Conversation::established(65_535, scale);
         it.server(data(SERVER + 1, 1000, CLIENT + 1));
-        for off in [-1_000_000i32, -1000, -2, 2, 500, 1000, 65_535, 1_000_000] {
+        for off in [-1_000_000i32, -999, -2, 2, 500, 1000, 65_535, 1_000_000] {
             it.refuses_server(reset(SERVER.wrapping_add_signed(1001 + off)));
             it.refuses_server(reset(SERVER.wrapping_add_signed(1001 + off)).ack(CLIENT + 1));
             it.refuses_client(reset(CLIENT.wrapping_add_signed(1 + off)));
@@ -715,4 +717,32 @@ fn a_scale_beyond_all_scales_is_the_largest() {
     it.0.src.wscale = PF_WSCALE_FLAG | 15;
     it.client(pure(CLIENT + 1, SERVER + 1));
     it.server(data(SERVER + 1, 1460, CLIENT + 1));
+}
+
+#[test]
+fn an_end_that_has_forgotten_the_connection_resets_it_though_its_data_got_lost() {
+    for scale in [None, Some(7)] {
+        // 5000 bytes of the server's get lost behind the filter, and the server crashes.
+        let mut conversation = Conversation::established(60_000, scale);
+        conversation.server(data(SERVER + 1, 1000, CLIENT + 1));
+        conversation.client(pure(CLIENT + 1, SERVER + 1001));
+        conversation.server(data(SERVER + 1001, 5000, CLIENT + 1));
+        // What it hears of the client it resets where that has acknowledged it.
+        conversation.client(data(CLIENT + 1, 100, SERVER + 1001));
+        for beside in [SERVER + 1, SERVER + 1000, SERVER + 1002, SERVER + 3000] {
+            conversation.refuses_server(reset(beside));
+        }
+        conversation.server(reset(SERVER + 1001));
+        assert_eq!(conversation.0.timeout, Timeout::TcpClosed);
+    }
+}
+
+#[test]
+fn an_acknowledgment_that_comes_late_takes_nothing_back() {
+    let mut conversation = Conversation::established(60_000, None);
+    conversation.server(data(SERVER + 1, 2000, CLIENT + 1));
+    conversation.client(pure(CLIENT + 1, SERVER + 1001));
+    conversation.client(pure(CLIENT + 1, SERVER + 501));
+    conversation.refuses_server(reset(SERVER + 501));
+    conversation.server(reset(SERVER + 1001));
 }
