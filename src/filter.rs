@@ -19,6 +19,7 @@ mod error;
 mod known;
 mod log;
 mod new;
+pub(crate) mod proxy;
 mod queue;
 
 use pf_abi::Reason;
@@ -35,15 +36,15 @@ use crate::{Pf, Verdict};
 struct Refusal {
     /// Why, where that is to be counted: a rule that blocks counts itself.
     reason: Option<Reason>,
-    /// What its sender hears.
-    answer: Option<Mbuf>,
+    /// What pf sends: to its sender, as a rule.
+    answers: [Option<Mbuf>; 2],
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
         Refusal {
             reason: Some(reason),
-            answer: None,
+            answers: [None, None],
         }
     }
 }
@@ -101,7 +102,7 @@ pub(crate) fn judge(
                 pf.stats.count(reason);
             }
             drop(section);
-            if let Some(answer) = refusal.answer {
+            for answer in refusal.answers.into_iter().flatten() {
                 pf.kernel.output(answer);
             }
             Verdict::Drop

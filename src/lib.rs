@@ -34,6 +34,7 @@ pub use ctl::{Access, ioctls};
 
 use ctl::Control;
 use ctl::hold::Hold;
+use filter::proxy::Handshakes;
 use iface::{InterfaceAddress, Interfaces};
 use kpi::{Caller, Direction, Errno, Kernel, Mbuf, Mutex, NoMemory, Passive, ReadSection, SoftNet, SpinLock};
 use mem::{KBox, Snapshot};
@@ -58,6 +59,7 @@ pub struct Pf {
     states: StateTable,
     /// Where `modulate state` and `synproxy state` have their numbers from.
     isns: Isns,
+    handshakes: Handshakes,
     timeouts: Timeouts,
     stats: Stats,
     /// Between DIOCSTART and DIOCSTOP.
@@ -94,6 +96,7 @@ impl Pf {
             interfaces: Snapshot::new(KBox::new(Interfaces::new()?)?),
             states: StateTable::new(&kernel, pf_abi::Limit::States.default_value() as usize)?,
             isns: Isns::new(&kernel),
+            handshakes: Handshakes::new(),
             timeouts: Timeouts::default(),
             stats: Stats::new()?,
             running: AtomicBool::new(false),

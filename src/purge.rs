@@ -8,6 +8,7 @@ use pf_abi::Timeout;
 
 use crate::Pf;
 use crate::ctl::hold;
+use crate::filter::proxy;
 use crate::kpi::SoftNet;
 use crate::state::State;
 
@@ -54,6 +55,9 @@ pub(crate) fn tick(pf: &Pf) {
         pf.stats.count_removals(removed);
     }
     drop(sweep);
+    if !pf.is_locked() {
+        proxy::tick(pf);
+    }
     pf.states.reap(&pf.passive);
 }
 

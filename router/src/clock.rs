@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use nix::poll::PollTimeout;
 use nix::time::ClockId;
-use pf::Pf;
 use pf::kpi::Kernel;
 
+use crate::router::Router;
 use crate::stop::Stop;
 
 /// How often the clock is moved, in milliseconds.
@@ -39,13 +39,15 @@ pub fn set(kernel: &Kernel) -> nix::Result<()> {
 ///
 /// # Errors
 /// Those of clock_gettime(2) and poll(2).
-pub fn run(pf: &Pf, stop: &Stop) -> nix::Result<()> {
+pub fn run(router: &Router, stop: &Stop) -> nix::Result<()> {
+    let pf = router.pf();
     let mut due = uptime()? + PURGE;
     while stop.sleep(PollTimeout::from(STEP))? {
         set(pf.kernel())?;
         let now = uptime()?;
         if now >= due {
             pf.purge();
+            router.send_unjudged();
             // What was missed while the machine slept is not made up for.
             due = (due + PURGE).max(now);
         }

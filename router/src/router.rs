@@ -10,13 +10,15 @@
 //! ```
 //!
 //! What is forwarded passes both hooks, what is for the router only the first, what the router itself sends only the second, and what
-//! pf sends none ([`Links::output`]).
+//! pf sends none ([`Links::output`]), unless it sends it in the place of somebody else: that waits until the packet which it
+//! is about is done with, and then passes the second.
 //!
 //! # Locking
 //! None of its own but the budget of ICMP errors. Any number of threads may receive at once.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
@@ -40,6 +42,33 @@ pub struct Router {
     links: Arc<Links>,
     pf: KBox<Pf>,
     icmp_errors: Budget,
+    /// What pf has sent in the place of somebody else, and has not passed the output hook yet.
+    unjudged: Arc<Unjudged>,
+}
+
+/// Packets that wait for the output hook.
+#[derive(Default)]
+struct Unjudged {
+    packets: Mutex<Vec<Mbuf>>,
+    /// There are some: what is asked after each burst takes no lock.
+    any: AtomicBool,
+}
+
+impl Unjudged {
+    fn push(&self, packet: Mbuf) {
+        let mut packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
+        packets.push(packet);
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Vec<Mbuf> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
+        self.any.store(false, Ordering::Release);
+        std::mem::take(&mut *packets)
+    }
 }
 
 impl Router {
@@ -51,11 +80,19 @@ impl Router {
         // Where the system has no randomness to give, none of what follows is safe.
         getrandom::fill(&mut [0; 8]).map_err(|error| anyhow!("no random numbers: {error}"))?;
         let output = Arc::clone(&links);
+        let unjudged = Arc::<Unjudged>::default();
+        let judge_later = Arc::clone(&unjudged);
         let mut kernel = Kernel::seeded(0)
             .with_random(Box::new(|bytes| {
                 getrandom::fill(bytes).expect("getrandom(2), once it has worked, does not fail");
             }))
-            .with_output(Box::new(move |packet| output.output(packet)))
+            .with_output(Box::new(move |packet| {
+                if packet.is_from_pf() {
+                    output.output(packet);
+                } else {
+                    judge_later.push(packet);
+                }
+            }))
             .with_log(Box::new(|level, line| match level {
                 LogLevel::Error => error!(target: "pf", "{line}"),
                 LogLevel::Notice => info!(target: "pf", "{line}"),
@@ -75,6 +112,7 @@ impl Router {
             links,
             pf,
             icmp_errors: Budget::new(icmp_rate, Instant::now()),
+            unjudged,
         })
     }
 
@@ -147,6 +185,20 @@ impl Router {
                 self.deliver(from, packet.head(), &header);
             } else {
                 self.forward(from, packet, &header, arrived_for);
+            }
+        }
+        self.send_unjudged();
+    }
+
+    /// Sends what pf has sent in the place of somebody else, if its output hook lets it pass.
+    pub fn send_unjudged(&self) {
+        loop {
+            let packets = self.unjudged.take();
+            if packets.is_empty() {
+                return;
+            }
+            for packet in packets {
+                self.send(packet.to_bytes());
             }
         }
     }
@@ -260,7 +312,6 @@ mod tests {
     use crate::packet::tests::{hex, long_v4, udp_v4, udp_v6};
     use crate::table::Table;
     use std::io;
-    use std::sync::Mutex;
 
     /// A link that keeps what is sent on it.
     #[derive(Default)]
@@ -514,16 +565,20 @@ mod tests {
     #[test]
     fn what_pf_sends_goes_where_it_is_for() {
         let bench = Bench::new(100);
-        bench.router.pf().kernel().output(Mbuf::from_bytes(udp_v4()));
+        let output = |mut packet: Mbuf| {
+            packet.mark_from_pf().unwrap();
+            bench.router.pf().kernel().output(packet);
+        };
+        output(Mbuf::from_bytes(udp_v4()));
         assert_eq!(*bench.records[WAN].0.lock().unwrap(), [udp_v4()]);
-        bench.router.pf().kernel().output(Mbuf::split(&udp_v6(), 40));
+        output(Mbuf::split(&udp_v6(), 40));
         assert_eq!(bench.records[WAN].0.lock().unwrap()[1], udp_v6());
         for lost in [
             to_v4(udp_v4(), [8, 8, 8, 8]),
             to_v4(udp_v4(), [10, 0, 0, 1]),
             vec![0; 20],
         ] {
-            bench.router.pf().kernel().output(Mbuf::from_bytes(lost));
+            output(Mbuf::from_bytes(lost));
         }
         assert_eq!(
             bench
@@ -533,5 +588,20 @@ mod tests {
                 .sum::<usize>(),
             2
         );
+    }
+
+    #[test]
+    fn what_pf_sends_in_the_place_of_others_is_judged_first() {
+        let bench = Bench::new(100);
+        bench.router.pf().kernel().output(Mbuf::from_bytes(udp_v4()));
+        assert_eq!(
+            bench.records[WAN].0.lock().unwrap().len(),
+            0,
+            "not before the rest is done"
+        );
+        bench.router.send_unjudged();
+        assert_eq!(*bench.records[WAN].0.lock().unwrap(), [udp_v4()]);
+        bench.router.send_unjudged();
+        assert_eq!(bench.records[WAN].0.lock().unwrap().len(), 1);
     }
 }

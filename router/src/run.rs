@@ -74,7 +74,7 @@ pub fn run(options: &Options) -> Result<()> {
             started: Vec::new(),
         };
         let ended = (|| {
-            threads.start("clock", move || Ok(clock::run(router.pf(), stop)?))?;
+            threads.start("clock", move || Ok(clock::run(router, stop)?))?;
             for (position, tun) in tuns.iter().enumerate() {
                 threads.start(&links.at(position).name, move || receive(router, position, tun, stop))?;
             }

@@ -12,7 +12,7 @@
 
 use pf_abi::{
     CName, NO_RULE, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSS_TIMESTAMP, PFUDPS_NSTATES, SyncHost,
-    SyncPeer, SyncState, TCP_NSTATES, TCPS_SYN_SENT, TCPS_TIME_WAIT, TcpState, Timeout, join_counter, split_counter,
+    SyncPeer, SyncState, TCP_NSTATES, TCPS_CLOSED, TCPS_SYN_SENT, TCPS_TIME_WAIT, Timeout, join_counter, split_counter,
 };
 use zerocopy::transmute;
 
@@ -21,6 +21,7 @@ use crate::iface::Interfaces;
 use crate::kpi::{Direction, Errno, SoftNet};
 use crate::mem::KArc;
 use crate::rule::{Action, Config, Rule, RuleList};
+use crate::state::proxy;
 use crate::state::timeout::Timeouts;
 use crate::state::{Body, Course, Extra, Host, Origin, Peer, State, StateKey};
 use crate::wire::tcp::Seq;
@@ -132,8 +133,7 @@ impl<'a> Candidate<'a> {
     /// # Errors
     /// EINVAL for what makes no sense: a family, a direction, a protocol, an address or a port that cannot be, an interface's name
     /// without an end, a timeout or a peer's state that is not of the protocol, sequence numbers further apart than any window.
-    /// EOPNOTSUPP for what makes sense and is not done here: a connection that the SYN proxy has in hand, timestamps that
-    /// are modulated.
+    /// EOPNOTSUPP for what makes sense and is not done here: timestamps that are modulated.
     pub(super) fn new(record: &'a SyncState) -> Result<Self, Errno> {
         let af = Af::try_from(record.af).map_err(|_| Errno::Einval)?;
         let proto = Proto(record.proto);
@@ -154,9 +154,16 @@ impl<'a> Candidate<'a> {
         if interface.is_empty() || !is_sound(&key) || !is_of(timeout, proto) {
             return Err(Errno::Einval);
         }
-        let (mut src, mut dst) = (peer(&record.src, proto)?, peer(&record.dst, proto)?);
+        let (mut src, mut dst) = (peer(&record.src, proto, true)?, peer(&record.dst, proto, false)?);
         // Both ends may have moved on since the record was made, even where it knows of a SYN alone.
-        let stale = proto == Proto::TCP;
+        let mut stale = proto == Proto::TCP;
+        if stale && proxy::is_proxied(src.state) {
+            // What pf has said itself is known for sure.
+            stale = false;
+            if dst.state != TCPS_CLOSED || src.seqdiff != 0 || dst.seqdiff != 0 {
+                return Err(Errno::Einval);
+            }
+        }
         (src.stale, dst.stale) = (stale, stale);
         Ok(Candidate {
             record,
@@ -171,7 +178,9 @@ impl<'a> Candidate<'a> {
 
     /// How its segments go through: shifted, where there is a difference of numbers.
     fn course(&self) -> Course {
-        if self.src.seqdiff != 0 || self.dst.seqdiff != 0 {
+        if proxy::is_proxied(self.src.state) {
+            Course::Proxied
+        } else if self.src.seqdiff != 0 || self.dst.seqdiff != 0 {
             Course::Shifted
         } else {
             Course::Direct
@@ -256,16 +265,16 @@ fn is_of(timeout: Timeout, proto: Proto) -> bool {
     range.contains(&timeout)
 }
 
-/// One end.
-fn peer(from: &SyncPeer, proto: Proto) -> Result<Peer, Errno> {
+/// One end. Only of the one that began may the state be one of the SYN proxy's.
+fn peer(from: &SyncPeer, proto: Proto, began: bool) -> Result<Peer, Errno> {
     let states = match proto {
         Proto::TCP => TCP_NSTATES,
         Proto::UDP => PFUDPS_NSTATES,
         _ => PFOTHERS_NSTATES,
     };
-    if from.state >= states {
-        let is_proxied = proto == Proto::TCP && TcpState::try_from(from.state).is_ok();
-        return Err(if is_proxied { Errno::Eopnotsupp } else { Errno::Einval });
+    let is_proxied = began && proto == Proto::TCP && proxy::is_proxied(from.state);
+    if from.state >= states && !is_proxied {
+        return Err(Errno::Einval);
     }
     if from.scrub.scrub_flag != 0 && from.scrub.flags & PFSS_TIMESTAMP != 0 {
         return Err(Errno::Eopnotsupp);

@@ -270,6 +270,9 @@ pub(super) fn add(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
     let nr = u32::try_from(nr).map_err(|_| Errno::Enospc)?;
     let mut rule = Rule::new(source, addresses, &numbers, nr)?;
     rule.find_queues(&pf.kernel)?;
+    if rule.synproxy {
+        pf.handshakes.prepare()?;
+    }
     Ok(control.staging.list(kind).rules.push(rule)?)
 }
 

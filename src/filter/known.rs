@@ -7,6 +7,7 @@ use pf_abi::{PFOTHERS_MULTIPLE, PFOTHERS_SINGLE, Reason, Timeout};
 
 use super::{Filter, RESET, Refusal, count, translation};
 use crate::packet::{Packet, Renumber, Transport, answer};
+use crate::state::proxy;
 use crate::state::tcp::{self, Fit};
 use crate::state::{Body, Course, State};
 use crate::wire::tcp::TcpFlags;
@@ -34,7 +35,7 @@ impl Filter<'_> {
             let fit = match body.course {
                 Course::Direct => follow(&mut body, packet, forward),
                 Course::Shifted => self.follow_shifted(&mut body, state, packet, &mut numbers),
-                Course::Proxied => Fit::Mismatch,
+                Course::Proxied => return self.judge_proxied(body, state, packet),
             };
             match fit {
                 Fit::Good => {
@@ -54,7 +55,7 @@ impl Filter<'_> {
             Fit::HalfOpen => {
                 return Err(Refusal {
                     reason: Some(Reason::StateMismatch),
-                    answer: answer(&self.pf.kernel, packet, &RESET),
+                    answers: [answer(&self.pf.kernel, packet, &RESET), None],
                 });
             }
             Fit::Reused => {
@@ -85,6 +86,9 @@ impl Filter<'_> {
             return Fit::Mismatch;
         };
         let forward = packet.direction == state.direction();
+        if forward && proxy::is_confirmation(body, &segment) {
+            return Fit::Good;
+        }
         let begins = !forward && segment.flags.contains(TcpFlags::SYN) && tcp::is_unheard(&body.dst);
         let (src, dst) = if forward {
             (&body.src, &body.dst)

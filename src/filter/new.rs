@@ -48,23 +48,27 @@ impl<'a> Filter<'a> {
             rule.counters.count(packet.direction, packet.len.into());
             return Err(Refusal {
                 reason: None,
-                answer: answer(&self.pf.kernel, packet, to_send),
+                answers: [answer(&self.pf.kernel, packet, to_send), None],
             });
         }
         if packet.has_options && !rule.is_some_and(|rule| rule.allow_opts) {
             return Err(Reason::IpOption.into());
         }
+        let mut held = None;
         let keeps = rule.is_some_and(|rule| rule.keep_state) || translated.is_some();
         if keeps && is_trackable(packet) {
             if locked {
                 return Err(Reason::StateLocked.into());
             }
-            self.remember(packet, rule, translated)?;
+            held = self.remember(packet, rule, translated)?;
         }
         for rule in rule.into_iter().chain(translated.map(|(rule, _)| rule)) {
             rule.counters.count(packet.direction, packet.len.into());
         }
-        Ok(())
+        match held {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
     }
 
     /// The translation rule that is about the packet, and the three ends that it gives it; `subject` becomes what the filter
@@ -163,21 +167,15 @@ impl<'a> Filter<'a> {
         Ok(Some((rule, key)))
     }
 
-    /// Gives a packet that passes its translated ends, and makes a state for it. The packet comes first: one that cannot be
+    /// Gives a packet that passes its translated ends, and makes a state for it. The answer says if it is held, nevertheless. The packet comes first: one that cannot be
     /// written to leaves no state behind, and one whose state cannot be made is dropped as it is.
     fn remember(
         &self,
         packet: &mut Packet,
         rule: Option<&KArc<Rule>>,
         translated: Option<(&KArc<Rule>, StateKey)>,
-    ) -> Result<(), Refusal> {
-        if let Some(rule) = rule
-            && rule.max_states != 0
-            && rule.states.load(Ordering::Relaxed) >= rule.max_states
-        {
-            self.pf.stats.count_limit(pf_abi::LCNT_STATES);
-            return Err(Reason::StateLimit.into());
-        }
+    ) -> Result<Option<Refusal>, Refusal> {
+        let is_proxied = self.is_to_be_proxied(packet, rule.map(|rule| &**rule));
         let (near, ext) = packet.ends();
         let (nat_rule, key) = match translated {
             Some((rule, key)) => (Some(rule.clone()), key),
@@ -194,10 +192,20 @@ impl<'a> Filter<'a> {
         };
         let now = self.pf.kernel.uptime();
         let mut body = first_body(packet, now);
+        if is_proxied {
+            self.begin_proxy(packet, &key, rule.map(|rule| &**rule), &mut body)?;
+        }
+        if let Some(rule) = rule
+            && rule.max_states != 0
+            && rule.states.load(Ordering::Relaxed) >= rule.max_states
+        {
+            self.pf.stats.count_limit(pf_abi::LCNT_STATES);
+            return Err(Reason::StateLimit.into());
+        }
         if rule.is_some_and(|rule| rule.modulate) && packet.is_first_syn() {
             self.modulate(packet, &key, &mut body)?;
         }
-        if key.is_translated() {
+        if key.is_translated() && !is_proxied {
             packet
                 .rewrite(&translation(&key, packet.direction))
                 .map_err(|_| Reason::Memory)?;
@@ -213,7 +221,8 @@ impl<'a> Filter<'a> {
             creator: self.pf.host_id.load(Ordering::Relaxed),
             creation: now,
         };
-        self.pf
+        let state = self
+            .pf
             .states
             .insert(origin, body, self.level, self.section)
             .map_err(|error| match error {
@@ -222,7 +231,7 @@ impl<'a> Filter<'a> {
                 InsertError::NoMemory => Reason::Memory,
             })?;
         self.pf.stats.count_insert();
-        Ok(())
+        Ok(is_proxied.then(|| self.greet(state)))
     }
 }
 

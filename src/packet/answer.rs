@@ -85,15 +85,40 @@ fn reply(
     len: usize,
     emit: impl FnOnce(&Addr, &Addr, &mut [u8]) -> Option<()>,
 ) -> Option<Mbuf> {
-    let (src, dst) = (packet.dst, packet.src);
-    let header_len = match packet.af {
+    let ends = (packet.dst, packet.src);
+    let mut mbuf = compose(kernel, packet.af, ends, proto, ttl, len, emit)?;
+    mbuf.answers(&packet.mbuf);
+    mbuf.mark_from_pf().ok()?;
+    Some(mbuf)
+}
+
+/// A TCP segment without data from one address to another, that pf sends in the place of either. It passes the hooks like any
+/// other until it is marked.
+pub fn compose_segment(kernel: &Kernel, af: Af, ends: (Addr, Addr), segment: &tcp::Repr) -> Option<Mbuf> {
+    let len = segment.len();
+    compose(kernel, af, ends, Proto::TCP, DEFAULT_TTL, len, |src, dst, to| {
+        segment.emit(src, dst, to).map(|_| ())
+    })
+}
+
+/// A packet from one address to another, with `len` bytes of payload that `emit` writes, given both.
+fn compose(
+    kernel: &Kernel,
+    af: Af,
+    (src, dst): (Addr, Addr),
+    proto: Proto,
+    ttl: u8,
+    len: usize,
+    emit: impl FnOnce(&Addr, &Addr, &mut [u8]) -> Option<()>,
+) -> Option<Mbuf> {
+    let header_len = match af {
         Af::Inet => ipv4::HEADER_LEN,
         Af::Inet6 => ipv6::HEADER_LEN,
     };
     let mut mbuf = Mbuf::new(header_len + len)?;
     let bytes = mbuf.head_mut(header_len + len).ok()?;
     let (ip, payload) = bytes.split_at_mut_checked(header_len)?;
-    match packet.af {
+    match af {
         Af::Inet => {
             let id = kernel.random_u32() as u16;
             let repr = ipv4::Repr {
@@ -120,13 +145,11 @@ fn reply(
         }
     }
     emit(&src, &dst, payload)?;
-    mbuf.answers(&packet.mbuf);
-    mbuf.mark_from_pf().ok()?;
     Some(mbuf)
 }
 
 /// Whether an address is that of one host: not unspecified, not multicast, not the limited broadcast.
-fn is_host(addr: Addr, af: Af) -> bool {
+pub(crate) fn is_host(addr: Addr, af: Af) -> bool {
     let [first, ..] = addr.octets();
     match af {
         Af::Inet => !addr.is_zero() && first < 224,
@@ -136,7 +159,7 @@ fn is_host(addr: Addr, af: Af) -> bool {
 
 impl Packet {
     /// Whether the checksum of the transport header is right, where it has one that covers no more than is here.
-    fn checksum_is_valid(&self) -> bool {
+    pub(crate) fn checksum_is_valid(&self) -> bool {
         let offset = usize::from(self.offset);
         let rest = usize::from(self.len).saturating_sub(offset);
         let len = match &self.transport {

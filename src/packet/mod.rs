@@ -18,7 +18,8 @@ mod rewrite;
 use pf_abi::Reason;
 use zerocopy::FromZeros;
 
-pub use answer::answer;
+pub(crate) use answer::is_host;
+pub use answer::{answer, compose_segment};
 pub use quote::Quote;
 pub use renumber::Renumber;
 pub use rewrite::Rewrite;

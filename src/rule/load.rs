@@ -38,7 +38,6 @@ pub(super) fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
         // Nothing announces states, so none is announced.
         | abi::PFRULE_NOSYNC;
     let asks = source.rule_flag & !flags != 0
-        || source.keep_state > abi::PF_STATE_MODULATE
         || source.rt != abi::PF_NOPFROUTE
         || source.os_fingerprint != abi::PF_OSFP_ANY
         || source.rtableid > 0

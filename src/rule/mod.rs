@@ -142,6 +142,8 @@ pub struct Rule {
     pub keep_state: bool,
     /// `modulate state`: the numbers of TCP connections are shifted.
     pub modulate: bool,
+    /// `synproxy state`: pf completes the handshake of TCP connections itself, with either end.
+    pub synproxy: bool,
     /// Packets with IP options may pass.
     pub allow_opts: bool,
     /// The filter rules are not evaluated for what this rule translates.
@@ -235,6 +237,7 @@ impl Rule {
             fragments_only: source.rule_flag & abi::PFRULE_FRAGMENT != 0,
             keep_state: source.keep_state != 0,
             modulate: source.keep_state == abi::PF_STATE_MODULATE,
+            synproxy: source.keep_state == abi::PF_STATE_SYNPROXY,
             allow_opts: source.allow_opts != 0,
             translate_pass: source.natpass != 0,
             max_states: source.max_states,

@@ -19,6 +19,8 @@ mod hash;
 mod isn;
 mod key;
 mod partition;
+pub mod proxy;
+mod queue;
 mod table;
 pub mod tcp;
 #[cfg(test)]
@@ -33,6 +35,7 @@ pub use extra::Extra;
 pub use isn::Isns;
 pub use key::{Host, StateKey, Tree, TreeKey};
 use partition::Link;
+pub use queue::{Entry, Queue};
 pub use table::{InsertError, Place, StateTable};
 
 use pf_abi::Timeout;

@@ -82,6 +82,10 @@ pub(crate) trait Words: Sized {
         self.change(|rule| rule.keep_state = PF_STATE_MODULATE)
     }
 
+    fn synproxy_state(self) -> Self {
+        self.change(|rule| rule.keep_state = PF_STATE_SYNPROXY)
+    }
+
     fn quick(self) -> Self {
         self.change(|rule| rule.quick = 1)
     }

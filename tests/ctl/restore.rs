@@ -201,10 +201,13 @@ fn refused() -> Vec<(&'static str, SyncState, Errno)> {
         }),
     ];
     let tcp: &[(&str, Errno, Change)] = &[
-        ("a beginner at the SYN proxy", Errno::Eopnotsupp, |s| {
+        ("a server that answered the SYN proxy", Errno::Einval, |s| {
             s.src.state = PF_TCPS_PROXY_SRC
         }),
-        ("an answerer at the SYN proxy", Errno::Eopnotsupp, |s| {
+        ("numbers that the SYN proxy shifts", Errno::Einval, |s| {
+            (s.src.state, s.dst.state, s.src.seqdiff) = (PF_TCPS_PROXY_DST, TCPS_CLOSED, 1)
+        }),
+        ("an answerer at the SYN proxy", Errno::Einval, |s| {
             s.dst.state = PF_TCPS_PROXY_DST
         }),
         ("a port of 0 inside", Errno::Einval, |s| s.lan.port = Be16::new(0)),

@@ -352,10 +352,7 @@ fn rules_that_make_no_sense_are_refused() {
             rule.label.as_mut_bytes()[0] = 0xff
         }),
         ("scrub", Errno::Ebusy, |rule| rule.action = PF_SCRUB),
-        ("synproxy", Errno::Eopnotsupp, |rule| {
-            rule.keep_state = PF_STATE_SYNPROXY
-        }),
-        ("more than any state", Errno::Eopnotsupp, |rule| rule.keep_state = 9),
+        ("more than any state", Errno::Einval, |rule| rule.keep_state = 9),
         ("whose socket it is", Errno::Eopnotsupp, |rule| {
             rule.log = PF_LOG | PF_LOG_SOCKET_LOOKUP
         }),

@@ -23,8 +23,8 @@ pub(crate) fn dropped(reason: Reason) -> Fate {
     Err(Some(reason))
 }
 
-/// What pf has sent itself.
-type Sent = Arc<Mutex<Vec<Vec<u8>>>>;
+/// What pf has sent itself, and whether it is marked as its own.
+type Sent = Arc<Mutex<Vec<(Vec<u8>, bool)>>>;
 
 /// Two filters that see the same: one gets its packets in one piece, the other in two, cut at ever other places, which must not
 /// make a difference.
@@ -38,8 +38,8 @@ fn machine() -> (Machine, Sent) {
     let sent = Sent::default();
     let to = sent.clone();
     let output = move |packet: Mbuf| {
-        assert!(packet.is_from_pf());
-        to.lock().unwrap().push(packet.to_bytes());
+        let is_marked = packet.is_from_pf();
+        to.lock().unwrap().push((packet.to_bytes(), is_marked));
     };
     let machine = Machine::of(Kernel::seeded(1).with_output(Box::new(output)));
     machine.command(DIOCSTART).unwrap();
@@ -146,8 +146,17 @@ impl Gate {
         self.send_inside(&self.receive(packet)?)
     }
 
-    /// What pf has sent itself since it was asked the last time.
+    /// What pf has sent itself since it was asked the last time, past its own hooks.
     pub(crate) fn answers(&self) -> Vec<Vec<u8>> {
+        let marked = |(packet, is_marked): (Vec<u8>, bool)| {
+            assert!(is_marked, "{packet:?}");
+            packet
+        };
+        self.sent().into_iter().map(marked).collect()
+    }
+
+    /// The same, with whether it is marked to pass the hooks.
+    pub(crate) fn sent(&self) -> Vec<(Vec<u8>, bool)> {
         let take = |sent: &Sent| std::mem::take(&mut *sent.lock().unwrap());
         let (whole, split) = (take(&self.whole.1), take(&self.split.1));
         assert_eq!(whole, split);

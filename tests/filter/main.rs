@@ -16,6 +16,7 @@ mod nat;
 mod purge;
 mod queue;
 mod rules;
+mod synproxy;
 mod tcp;
 mod threads;
 mod translation;
