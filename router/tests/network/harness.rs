@@ -108,14 +108,24 @@ impl Namespace {
 
     /// ip(8) in it. Gives what it prints.
     pub(crate) fn ip(&self, arguments: &str) -> String {
-        let output = self.run(|| Command::new("ip").args(arguments.split_whitespace()).output());
-        let output = output.unwrap_or_else(|error| panic!("the network tests need ip(8), of iproute2: {error}"));
+        self.command("ip", arguments)
+    }
+
+    /// tc(8) in it.
+    pub(crate) fn tc(&self, arguments: &str) {
+        self.command("tc", arguments);
+    }
+
+    /// A program of iproute2.
+    fn command(&self, program: &str, arguments: &str) -> String {
+        let output = self.run(|| Command::new(program).args(arguments.split_whitespace()).output());
+        let output = output.unwrap_or_else(|error| panic!("the network tests need {program}(8), of iproute2: {error}"));
         assert!(
             output.status.success(),
-            "ip {arguments}: {}",
+            "{program} {arguments}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        String::from_utf8(output.stdout).expect("ip(8) writes text")
+        String::from_utf8(output.stdout).expect("it writes text")
     }
 
     /// Sets what sysctl(8) calls `name`.

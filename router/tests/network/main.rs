@@ -11,4 +11,5 @@ mod harness;
 mod life;
 mod pflog;
 mod survive;
+mod tcp;
 mod translate;
