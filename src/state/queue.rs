@@ -52,6 +52,12 @@ struct Ring {
 /// A queue of states.
 pub struct Queue(SpinLock<Ring>);
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Queue {
     /// A queue without memory.
     pub const fn new() -> Self {
