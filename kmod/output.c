@@ -8,6 +8,7 @@
 #include <sys/socketvar.h>
 
 #include <net/if.h>
+#include <net/pktqueue.h>
 #include <netinet/in.h>
 #include <netinet/in_systm.h>
 #include <netinet/ip.h>
@@ -58,6 +59,15 @@ pfk_output(struct mbuf *m, bool is_ipv6)
 		mutex_exit(softnet_lock);
 		KERNEL_UNLOCK_ONE(NULL);
 	}
+}
+
+/* Puts an IPv6 packet that has an interface it came by behind those that wait to come in, and consumes it. */
+void
+pfk_input(struct mbuf *m)
+{
+
+	if (!pktq_enqueue(ip6_pktq, m, 0))
+		m_freem(m);
 }
 
 /* Whether the bytes of the first segment are shared, or not ours to write. */

@@ -53,6 +53,7 @@ bool	pfk_cpu(u_int, uintptr_t *);
 
 /* output.c: packets of pf's own, and what else is a macro. */
 void	pfk_output(struct mbuf *, bool);
+void	pfk_input(struct mbuf *);
 bool	pfk_mbuf_is_readonly(const struct mbuf *);
 
 /* pflog.c: logged packets. */

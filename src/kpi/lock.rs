@@ -4,6 +4,7 @@
 //! The guard borrows the [`SoftNet`] token, so the level cannot drop while the lock is held. An LWP at IPL_SOFTNET is
 //! not preempted, and the packet path runs at no higher level: nobody waits for a lock that is held on its own CPU.
 
+use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -35,6 +36,13 @@ impl<T> SpinLock<T> {
     /// The value, when there can be nobody else.
     pub fn get_mut(&mut self) -> &mut T {
         self.0.get_mut()
+    }
+}
+
+/// The value may be somebody else's at the moment: nothing is said of it.
+impl<T> fmt::Debug for SpinLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpinLock").finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,7 @@ pub struct Mbuf {
     from_pf: bool,
     /// 0 for none.
     queue: u32,
+    refragmented: bool,
 }
 
 impl Mbuf {
@@ -26,6 +27,7 @@ impl Mbuf {
             rest: Vec::new(),
             from_pf: false,
             queue: 0,
+            refragmented: false,
         }
     }
 
@@ -37,6 +39,7 @@ impl Mbuf {
             rest: rest.to_vec(),
             from_pf: false,
             queue: 0,
+            refragmented: false,
         }
     }
 
@@ -115,6 +118,57 @@ impl Mbuf {
         self.head.get_mut(..len).ok_or(NoMemory)
     }
 
+    /// m_split(9): keeps the first `at` bytes and gives the others, as a packet without marks. `at` is at most the packet's length;
+    /// where there is no memory, the packet is as before.
+    pub fn split_off(&mut self, at: usize) -> Result<Self, NoMemory> {
+        if at > self.len() || !memory::may_allocate() {
+            return Err(NoMemory);
+        }
+        let (head, rest) = match at.checked_sub(self.head.len()) {
+            Some(at) => (Vec::new(), self.rest.split_off(at)),
+            None => (self.head.split_off(at), std::mem::take(&mut self.rest)),
+        };
+        Ok(Mbuf {
+            head,
+            rest,
+            from_pf: false,
+            queue: 0,
+            refragmented: false,
+        })
+    }
+
+    /// m_cat(9): puts the bytes of another packet behind those of this one. Its marks are lost, and what a network interface has
+    /// verified or is to compute is forgotten.
+    pub fn append(&mut self, mut other: Self) {
+        self.rest.append(&mut other.head);
+        self.rest.append(&mut other.rest);
+    }
+
+    /// m_adj(9): takes the first `len` bytes away.
+    pub fn trim_front(&mut self, len: usize) {
+        let from_head = len.min(self.head.len());
+        self.head.drain(..from_head);
+        self.rest.drain(..(len - from_head).min(self.rest.len()));
+    }
+
+    /// m_adj(9): takes all but the first `len` bytes away.
+    pub fn truncate(&mut self, len: usize) {
+        self.head.truncate(len);
+        self.rest.truncate(len - self.head.len());
+    }
+
+    /// M_PREPEND(9): the packet with `len` bytes of zeros in front, at most 200. Where there is no memory, it is freed.
+    pub fn prepend(mut self, len: usize) -> Option<Self> {
+        if len > Self::MOST_PREPENDED || !memory::may_allocate() {
+            return None;
+        }
+        self.head.splice(..0, std::iter::repeat_n(0, len));
+        Some(self)
+    }
+
+    /// The most bytes that [`prepend`](Self::prepend) puts in front.
+    pub const MOST_PREPENDED: usize = 200;
+
     /// Computes what the network interface was to compute before the bytes it covers change (M_CSUM), and forgets what
     /// one has verified. No host interface does either.
     pub fn settle_checksums(&mut self, _direction: Direction) -> Result<(), NoMemory> {
@@ -142,6 +196,18 @@ impl Mbuf {
         self.from_pf = true;
         Ok(())
     }
+
+    /// Whether this is a fragment of what pf has put together and judged on the way in, and cut again.
+    #[inline]
+    pub fn is_refragmented(&self) -> bool {
+        self.refragmented
+    }
+
+    /// Marks the packet as such a fragment.
+    pub fn mark_refragmented(&mut self) -> Result<(), NoMemory> {
+        self.refragmented = true;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +228,30 @@ mod tests {
             assert_eq!(seen, bytes[10..70]);
             packet.head_mut(40).unwrap()[39] = 0xff;
             assert_eq!(packet.to_bytes()[39..41], [0xff, 40]);
+        }
+    }
+
+    #[test]
+    fn a_packet_is_taken_apart_and_put_together_again() {
+        let bytes: Vec<u8> = (0..100).collect();
+        for first in [0, 1, 19, 20, 99, 100] {
+            for at in [0, 1, 20, 50, 100] {
+                let mut packet = Mbuf::split(&bytes, first);
+                let mut rest = packet.split_off(at).unwrap();
+                assert_eq!((packet.len(), rest.len()), (at, 100 - at));
+                assert_eq!(rest.clone().to_bytes(), bytes[at..]);
+                rest.truncate(30);
+                rest.trim_front(10);
+                assert_eq!(
+                    rest.clone().to_bytes(),
+                    bytes[at..].get(10..30.min(100 - at)).unwrap_or_default()
+                );
+                packet.append(rest.prepend(3).unwrap());
+                let together = packet.to_bytes();
+                assert_eq!(together[..at], bytes[..at]);
+                assert_eq!(together[at..at + 3], [0; 3]);
+            }
+            assert_eq!(Mbuf::split(&bytes, first).split_off(101), Err(NoMemory));
         }
     }
 }

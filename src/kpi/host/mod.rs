@@ -71,6 +71,8 @@ impl Drop for SoftNet {
 
 /// Where packets go that pf sends itself: resets, ICMP errors.
 pub type Output = Box<dyn Fn(Mbuf) + Send + Sync>;
+/// Where packets go that come in again, by the interface's index.
+pub type Input = Box<dyn Fn(u16, Mbuf) + Send + Sync>;
 /// Where lines of log go.
 pub type Log = Box<dyn Fn(LogLevel, fmt::Arguments<'_>) + Send + Sync>;
 /// Where logged packets go: the number of the pflog interface, the header, the packet.
@@ -88,6 +90,7 @@ pub struct Kernel {
     boot: AtomicU64,
     random: Random,
     output: Output,
+    input: Input,
     log: Log,
     packet_log: Option<PacketLog>,
     queues: Vec<QueueName>,
@@ -110,6 +113,7 @@ impl Kernel {
                 }
             }),
             output: Box::new(|_| ()),
+            input: Box::new(|_, _| ()),
             log: Box::new(|_, _| ()),
             packet_log: None,
             queues: Vec::new(),
@@ -125,6 +129,12 @@ impl Kernel {
     /// The same, with packets that pf sends going to `output`.
     pub fn with_output(mut self, output: Output) -> Self {
         self.output = output;
+        self
+    }
+
+    /// The same, with packets that come in again going to `input`.
+    pub fn with_input(mut self, input: Input) -> Self {
+        self.input = input;
         self
     }
 
@@ -212,6 +222,11 @@ impl Kernel {
             .zip(&self.queues)
             .find(|(_, of)| *of == name)
             .map(|(number, _)| number)
+    }
+
+    /// Lets a whole IPv6 packet, marked as [refragmented](Mbuf::mark_refragmented), come in at the interface of this index.
+    pub fn input(&self, ifindex: u16, packet: Mbuf) {
+        (self.input)(ifindex, packet);
     }
 
     /// Writes a line of log.

@@ -16,6 +16,8 @@ pub struct Mbuf(NonNull<ffi::mbuf>);
 
 /// In the data of pf's packet tag (PACKET_TAG_PF): pf sent this itself.
 const GENERATED: u64 = 1;
+/// In the same place: pf has put it together on the way in, judged it, and cut it again.
+const REFRAGMENTED: u64 = 2;
 
 impl Mbuf {
     /// A new packet of `len` zero bytes, in one segment, with room for a link-layer header before it. There is none
@@ -168,6 +170,73 @@ impl Mbuf {
         Ok(unsafe { slice::from_raw_parts_mut(start, len) })
     }
 
+    /// m_split(9): keeps the first `at` bytes and gives the others, as a packet without marks that came by the same interface. `at` is
+    /// at most the packet's length; where there is no memory, the packet is as before.
+    pub fn split_off(&mut self, at: usize) -> Result<Self, NoMemory> {
+        if at > self.len() {
+            return Err(NoMemory);
+        }
+        let at = c_int::try_from(at).map_err(|_| NoMemory)?;
+        // SAFETY: by the invariant this is a packet of ours, which has so many bytes. The call does not sleep, and sets the lengths
+        // of both packets.
+        let rest = unsafe { ffi::m_split(self.0.as_ptr(), at, ffi::M_NOWAIT) };
+        NonNull::new(rest).map(Mbuf).ok_or(NoMemory)
+    }
+
+    /// m_cat(9): puts the bytes of another packet behind those of this one. Its marks are lost, and what a network interface has
+    /// verified or is to compute is forgotten.
+    pub fn append(&mut self, other: Self) {
+        let added = other.header().len;
+        let other = other.into_raw();
+        // SAFETY: by the invariant both are packets of ours, and `other` is one chain with this one from here on: its packet header
+        // goes before, as a chain has one.
+        unsafe {
+            ffi::m_remove_pkthdr(other.as_ptr());
+            ffi::m_cat(self.0.as_ptr(), other.as_ptr());
+        }
+        let header = self.header_mut();
+        header.len = header.len.saturating_add(added);
+        header.csum_flags = 0;
+    }
+
+    /// m_adj(9): takes the first `len` bytes away.
+    pub fn trim_front(&mut self, len: usize) {
+        let len = len.min(self.len()) as c_int;
+        // SAFETY: by the invariant this is a packet of ours, which has so many bytes.
+        unsafe { ffi::m_adj(self.0.as_ptr(), len) };
+    }
+
+    /// m_adj(9): takes all but the first `len` bytes away.
+    pub fn truncate(&mut self, len: usize) {
+        let surplus = self.len().saturating_sub(len) as c_int;
+        if surplus != 0 {
+            // SAFETY: by the invariant this is a packet of ours, which has so many bytes.
+            unsafe { ffi::m_adj(self.0.as_ptr(), -surplus) };
+        }
+    }
+
+    /// M_PREPEND(9): the packet with `len` bytes of zeros in front, at most 200. Where there is no memory, it is freed.
+    pub fn prepend(self, len: usize) -> Option<Self> {
+        if len > Self::MOST_PREPENDED {
+            return None;
+        }
+        let wanted = c_int::try_from(len).ok()?;
+        // SAFETY: by the invariant this is a packet of ours. The call does not sleep, and frees it where it fails. It puts an mbuf of
+        // so many bytes of its own in front, which is longer than 200, and moves the packet header there.
+        let packet = unsafe {
+            let raw = NonNull::new(ffi::m_prepend(self.into_raw().as_ptr(), wanted, ffi::M_NOWAIT))?;
+            raw.as_ref().m_hdr.mh_data.write_bytes(0, len);
+            let mut packet = Mbuf(raw);
+            let header = packet.header_mut();
+            header.len = header.len.saturating_add(wanted);
+            packet
+        };
+        Some(packet)
+    }
+
+    /// The most bytes that [`prepend`](Self::prepend) puts in front.
+    pub const MOST_PREPENDED: usize = 200;
+
     /// Whether the first `len` bytes are in the first segment, and nobody shares them.
     #[inline]
     fn may_write(&self, len: usize) -> bool {
@@ -208,6 +277,27 @@ impl Mbuf {
     /// Whether pf sent this packet itself: it passes.
     #[inline]
     pub fn is_from_pf(&self) -> bool {
+        self.has_mark(GENERATED)
+    }
+
+    /// Marks the packet as pf's own.
+    pub fn mark_from_pf(&mut self) -> Result<(), NoMemory> {
+        self.mark(GENERATED)
+    }
+
+    /// Whether this is a fragment of what pf has put together and judged on the way in, and cut again.
+    #[inline]
+    pub fn is_refragmented(&self) -> bool {
+        self.has_mark(REFRAGMENTED)
+    }
+
+    /// Marks the packet as such a fragment.
+    pub fn mark_refragmented(&mut self) -> Result<(), NoMemory> {
+        self.mark(REFRAGMENTED)
+    }
+
+    #[inline]
+    fn has_mark(&self, mark: u64) -> bool {
         if self.header().tags.slh_first.is_null() {
             return false;
         }
@@ -216,7 +306,7 @@ impl Mbuf {
             let tag = ffi::m_tag_find(self.0.as_ptr(), ffi::PACKET_TAG_PF);
             !tag.is_null()
                 && usize::from((*tag).m_tag_len) == size_of::<u64>()
-                && tag.add(1).cast::<u64>().read_unaligned() & GENERATED != 0
+                && tag.add(1).cast::<u64>().read_unaligned() & mark != 0
         }
     }
 
@@ -228,8 +318,8 @@ impl Mbuf {
         self.header_mut()._rcvif.index = index;
     }
 
-    /// Marks the packet as pf's own.
-    pub fn mark_from_pf(&mut self) -> Result<(), NoMemory> {
+    /// A mark on a packet that has none.
+    fn mark(&mut self, mark: u64) -> Result<(), NoMemory> {
         // SAFETY: the call does not sleep; a tag has room for as much data as was asked for, behind it, and belongs
         // to the packet once it is prepended.
         unsafe {
@@ -237,7 +327,7 @@ impl Mbuf {
             if tag.is_null() {
                 return Err(NoMemory);
             }
-            tag.add(1).cast::<u64>().write_unaligned(GENERATED);
+            tag.add(1).cast::<u64>().write_unaligned(mark);
             ffi::m_tag_prepend(self.0.as_ptr(), tag);
         }
         Ok(())

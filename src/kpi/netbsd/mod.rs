@@ -151,6 +151,13 @@ impl Kernel {
         None
     }
 
+    /// Lets a whole IPv6 packet, marked as [refragmented](Mbuf::mark_refragmented), come in again at the interface that it came by,
+    /// which it remembers. The hooks are run for it again, later.
+    pub fn input(&self, _ifindex: u16, packet: Mbuf) {
+        // SAFETY: the packet is a chain with a packet header, and the queue consumes it. It takes packets at IPL_SOFTNET.
+        unsafe { ffi::pfk_input(packet.into_raw().as_ptr()) };
+    }
+
     /// log(9): writes a line of log, cut off after [`Line::LEN`] bytes.
     pub fn log(&self, level: LogLevel, line: fmt::Arguments<'_>) {
         let line = Line::format(line);
