@@ -1,4 +1,4 @@
-//! One packet's whole way: parse, look up its state, else evaluate the rules, translate, remember, rewrite, count.
+//! One packet's whole way: parse, normalise, look up its state, else evaluate the rules, translate, remember, rewrite, count.
 //!
 //! # Overview
 //! A packet with a state goes by it, and no rule is looked at. One without is translated by the first nat or rdr rule that
@@ -19,8 +19,11 @@ mod error;
 mod known;
 mod log;
 mod new;
+mod normal;
 pub(crate) mod proxy;
 mod queue;
+
+use core::sync::atomic::Ordering;
 
 use pf_abi::Reason;
 
@@ -76,13 +79,14 @@ pub(crate) fn judge(
     if interface.is_some_and(|interface| interface.skips()) {
         return Verdict::Pass(mbuf);
     }
-    let filter = Filter {
+    let mut filter = Filter {
         pf,
         level,
         section: &section,
         interfaces,
         interface: number,
         place,
+        reassemble_tcp: false,
     };
     let mut packet = Packet::new(mbuf, direction);
     if let Err(reason) = packet.parse() {
@@ -90,13 +94,33 @@ pub(crate) fn judge(
         filter.log_malformed(&packet, reason);
         return Verdict::Drop;
     }
+    let mut cut = None;
+    if pf.scrubs.load(Ordering::Relaxed) || packet.fragment.is_some() {
+        match filter.normalise(packet) {
+            Ok(normal::Fate::Goes(normal)) => {
+                filter.reassemble_tcp = normal.reassemble_tcp;
+                (packet, cut) = (normal.packet, normal.cut);
+            }
+            Ok(normal::Fate::Decided(verdict)) => return verdict,
+            Err(reason) => {
+                pf.stats.count(reason);
+                return Verdict::Drop;
+            }
+        }
+    }
     let (af, len) = (packet.af, packet.len.into());
     let judged = filter.judge(&mut packet);
     if let Some(interface) = interface {
         interface.count(af, direction, judged.is_ok(), len);
     }
     match judged {
-        Ok(()) => Verdict::Pass(packet.into_mbuf()),
+        Ok(()) => match cut {
+            None => Verdict::Pass(packet.into_mbuf()),
+            Some(cut) => {
+                drop(section);
+                normal::send_cut(pf, packet, ifindex, &cut)
+            }
+        },
         Err(refusal) => {
             if let Some(reason) = refusal.reason {
                 pf.stats.count(reason);
@@ -120,6 +144,8 @@ struct Filter<'a> {
     interface: u16,
     /// Where its state stands, if that is known already.
     place: Option<Place>,
+    /// A scrub rule with `reassemble tcp` is about the packet.
+    reassemble_tcp: bool,
 }
 
 impl<'a> Filter<'a> {

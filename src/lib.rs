@@ -19,6 +19,7 @@ pub mod mem;
 #[cfg(target_os = "none")]
 mod module;
 pub mod nat;
+pub mod norm;
 pub mod packet;
 mod purge;
 pub mod rule;
@@ -38,6 +39,7 @@ use filter::proxy::Handshakes;
 use iface::{InterfaceAddress, Interfaces};
 use kpi::{Caller, Direction, Errno, Kernel, Mbuf, Mutex, NoMemory, Passive, ReadSection, SoftNet, SpinLock};
 use mem::{KBox, Snapshot};
+use norm::Norm;
 use purge::Sweep;
 use rule::Config;
 use state::timeout::Timeouts;
@@ -61,6 +63,7 @@ pub struct Pf {
     isns: Isns,
     handshakes: Handshakes,
     timeouts: Timeouts,
+    norm: Norm,
     stats: Stats,
     /// Between DIOCSTART and DIOCSTOP.
     running: AtomicBool,
@@ -68,6 +71,8 @@ pub struct Pf {
     locked: AtomicBool,
     /// Who has locked it, if not for good: under this lock `locked` changes.
     hold: SpinLock<Option<Hold>>,
+    /// There are scrub rules.
+    scrubs: AtomicBool,
     /// DIOCSETDEBUG.
     debug: AtomicU32,
     /// DIOCSETHOSTID: who makes states here, in network order.
@@ -83,6 +88,9 @@ pub enum Verdict {
     Pass(Mbuf),
     /// It is freed; a counter says why.
     Drop,
+    /// It is freed without having been refused: a fragment that waits for others, or what has been cut into fragments that go on by
+    /// themselves.
+    Kept,
 }
 
 impl Pf {
@@ -98,10 +106,12 @@ impl Pf {
             isns: Isns::new(&kernel),
             handshakes: Handshakes::new(),
             timeouts: Timeouts::default(),
+            norm: Norm::new(&kernel)?,
             stats: Stats::new()?,
             running: AtomicBool::new(false),
             locked: AtomicBool::new(false),
             hold: SpinLock::new(None),
+            scrubs: AtomicBool::new(false),
             debug: AtomicU32::new(pf_abi::PF_DEBUG_URGENT),
             host_id: AtomicU32::new(host_id),
             control: Self::new_control()?,
@@ -124,6 +134,11 @@ impl Pf {
     /// The state table.
     pub fn states(&self) -> &StateTable {
         &self.states
+    }
+
+    /// What is known of packets that are not whole yet.
+    pub fn norm(&self) -> &Norm {
+        &self.norm
     }
 
     /// The counters.

@@ -84,8 +84,8 @@ extern "C" fn pfr_is_running() -> bool {
     module().pf.is_running()
 }
 
-/// Judges a packet: 0 where it goes on, as `*packet`; otherwise it is freed, `*packet` is null, and the answer is
-/// what ip_output(9) reports.
+/// Judges a packet: 0 where it goes on, as `*packet`, or is null as pf has it; otherwise it is freed, `*packet` is null, and the
+/// answer is what ip_output(9) reports.
 ///
 /// # Safety
 /// `*packet` is a packet as pfil(9) gives it to its hooks, `direction` is PFIL_IN or PFIL_OUT.
@@ -121,6 +121,7 @@ unsafe extern "C" fn pfr_hook(
             }
             (mbuf.into_raw().as_ptr(), 0)
         }
+        Verdict::Kept => (ptr::null_mut(), 0),
         Verdict::Drop => (ptr::null_mut(), exports::EHOSTUNREACH),
     };
     // SAFETY: the caller's word.

@@ -58,6 +58,8 @@ pub(crate) fn tick(pf: &Pf) {
     if !pf.is_locked() {
         proxy::tick(pf);
     }
+    pf.norm
+        .purge(pf.kernel.uptime(), pf.timeouts.get(Timeout::Frag), &pf.stats);
     pf.states.reap(&pf.passive);
 }
 

@@ -278,6 +278,8 @@ impl Router {
         let judged = match self.pf.hook(&SoftNet::raise(), Direction::Out, index(to), packet) {
             Verdict::Pass(packet) => in_one_piece(packet),
             Verdict::Drop => None,
+            // It waits for others, or has gone in pieces.
+            Verdict::Kept => return,
         };
         match judged {
             Some((packet, header)) => interface.send(packet.head(), &header),

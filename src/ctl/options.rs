@@ -147,10 +147,12 @@ pub(super) fn set_limit(pf: &Pf, arg: &mut IocLimit) -> Result<(), Errno> {
     let limit = Limit::try_from(arg.index).map_err(|_| Errno::Einval)?;
     let mut control = pf.control.lock();
     let slot = control.limits.get_mut(limit as usize).ok_or(Errno::Einval)?;
-    let old = core::mem::replace(slot, arg.limit);
-    if limit == Limit::States {
-        pf.states.set_limit(arg.limit as usize);
+    match limit {
+        Limit::States => pf.states.set_limit(arg.limit as usize),
+        Limit::Frags => pf.norm.set_limit(arg.limit as usize)?,
+        _ => (),
     }
+    let old = core::mem::replace(slot, arg.limit);
     arg.limit = old;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! One state outside the kernel: `struct pfsync_state`, as DIOCGETSTATES hands it out and DIOCADDSTATES takes it back.
 //!
 //! What is in a record and what is not: all that identifies the connection and all that its tracking needs. A rule is told by its
-//! number in what is loaded; a state whose rule is not loaded has none. The anchor, `route-to` and what scrub knows are not in
-//! use here. Whether packets of the state are logged, and may have IP options, is up to its rule.
+//! number in what is loaded; a state whose rule is not loaded has none. The anchor and `route-to` are not in
+//! use here. What `scrub reassemble tcp` knows is there but for the clocks of both ends, which the first segments show anew. Whether packets of the state are logged, and may have IP options, is up to its rule.
 //!
 //! Times are relative, so that they mean the same on another clock: the age, and the seconds until the state expires if nothing
 //! comes, without the adaptive timeouts, which depend on how full a table is.
@@ -11,8 +11,9 @@
 //! Exporting takes the state's lock. Importing takes none before the table's own.
 
 use pf_abi::{
-    CName, NO_RULE, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSS_TIMESTAMP, PFUDPS_NSTATES, SyncHost,
-    SyncPeer, SyncState, TCP_NSTATES, TCPS_CLOSED, TCPS_SYN_SENT, TCPS_TIME_WAIT, Timeout, join_counter, split_counter,
+    CName, NO_RULE, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSYNC_SCRUB_FLAG_VALID, PFUDPS_NSTATES,
+    SyncHost, SyncPeer, SyncScrub, SyncState, TCP_NSTATES, TCPS_CLOSED, TCPS_SYN_SENT, TCPS_TIME_WAIT, Timeout,
+    join_counter, split_counter,
 };
 use zerocopy::transmute;
 
@@ -23,7 +24,7 @@ use crate::mem::KArc;
 use crate::rule::{Action, Config, Rule, RuleList};
 use crate::state::proxy;
 use crate::state::timeout::Timeouts;
-use crate::state::{Body, Course, Extra, Host, Origin, Peer, State, StateKey};
+use crate::state::{Body, Course, Extra, Host, Origin, Peer, ScrubPeer, State, StateKey};
 use crate::wire::tcp::Seq;
 use crate::wire::{Addr, Af, Proto};
 
@@ -65,6 +66,11 @@ impl Scene<'_> {
             .map_or(CName::EMPTY, |it| it.name);
         let key = state.key();
         let (id, creator) = state.id();
+        let scrub = state.extra().and_then(|extra| extra.scrub.as_ref());
+        let [src_scrub, dst_scrub] = match scrub {
+            Some(ends) => ends.lock(level).map(|end| end.export()),
+            None => [SyncScrub::default(); 2],
+        };
         let body = state.lock(level);
         if body.unlinked {
             return false;
@@ -76,8 +82,8 @@ impl Scene<'_> {
             lan: export_host(&key.lan),
             gwy: export_host(&key.gwy),
             ext: export_host(&key.ext),
-            src: export_peer(&body.src),
-            dst: export_peer(&body.dst),
+            src: export_peer(&body.src, &src_scrub),
+            dst: export_peer(&body.dst, &dst_scrub),
             rule: number(self.config.filter(), state.rule()),
             anchor: NO_RULE,
             nat_rule: number(translations(self.config, state.direction()), state.nat_rule()),
@@ -102,8 +108,9 @@ fn export_host(host: &Host) -> SyncHost {
     SyncHost::new(host.addr.into(), host.port)
 }
 
-fn export_peer(peer: &Peer) -> SyncPeer {
+fn export_peer(peer: &Peer, scrub: &SyncScrub) -> SyncPeer {
     SyncPeer {
+        scrub: *scrub,
         seqlo: peer.seqlo.0,
         seqhi: peer.seqhi.0,
         seqdiff: peer.seqdiff,
@@ -133,7 +140,6 @@ impl<'a> Candidate<'a> {
     /// # Errors
     /// EINVAL for what makes no sense: a family, a direction, a protocol, an address or a port that cannot be, an interface's name
     /// without an end, a timeout or a peer's state that is not of the protocol, sequence numbers further apart than any window.
-    /// EOPNOTSUPP for what makes sense and is not done here: timestamps that are modulated.
     pub(super) fn new(record: &'a SyncState) -> Result<Self, Errno> {
         let af = Af::try_from(record.af).map_err(|_| Errno::Einval)?;
         let proto = Proto(record.proto);
@@ -228,6 +234,19 @@ impl<'a> Candidate<'a> {
     }
 }
 
+impl Candidate<'_> {
+    /// What `scrub reassemble tcp` knew of both ends, if anything.
+    pub(super) fn scrub(&self) -> Option<[ScrubPeer; 2]> {
+        let record = self.record;
+        let knows = |peer: &SyncPeer| peer.scrub.scrub_flag & PFSYNC_SCRUB_FLAG_VALID != 0;
+        if self.key.proto != Proto::TCP || !(knows(&record.src) || knows(&record.dst)) {
+            return None;
+        }
+        let end = |from: &SyncPeer, peer: &Peer| ScrubPeer::import(&from.scrub, peer.state >= TCPS_SYN_SENT);
+        Some([end(&record.src, &self.src), end(&record.dst, &self.dst)])
+    }
+}
+
 /// An address and a port. EINVAL where an IPv4 address has more than four bytes.
 fn host(from: &SyncHost, af: Af) -> Result<Host, Errno> {
     let addr = Addr::from(from.addr);
@@ -275,9 +294,6 @@ fn peer(from: &SyncPeer, proto: Proto, began: bool) -> Result<Peer, Errno> {
     let is_proxied = began && proto == Proto::TCP && proxy::is_proxied(from.state);
     if from.state >= states && !is_proxied {
         return Err(Errno::Einval);
-    }
-    if from.scrub.scrub_flag != 0 && from.scrub.flags & PFSS_TIMESTAMP != 0 {
-        return Err(Errno::Eopnotsupp);
     }
     if proto != Proto::TCP {
         return Ok(Peer {

@@ -12,6 +12,7 @@
 //! All under the control mutex; the lists that packets see are read in passive sections.
 
 use core::mem::{offset_of, take};
+use core::sync::atomic::Ordering;
 
 use pf_abi::{
     AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, IfName, IocPoolAddr, IocRule, IocRuleset,
@@ -192,7 +193,12 @@ pub(super) fn commit(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result
         let lists = lists.filter_map(|(kind, list)| Some((kind, list?)));
         KBox::new(pf.config.read(&section).with_lists(lists))?
     };
+    let scrubs = !config.scrub().rules().is_empty();
+    if scrubs {
+        pf.scrubs.store(true, Ordering::Relaxed);
+    }
     let old = pf.config.replace(config, &pf.passive);
+    pf.scrubs.store(scrubs, Ordering::Relaxed);
     for (kind, _) in elements.iter() {
         let staged = control.staging.list(*kind);
         staged.active = staged.ticket;

@@ -18,10 +18,10 @@ use zerocopy::{IntoBytes, transmute};
 use super::record::{Candidate, Scene};
 use super::{element, interfaces, name};
 use crate::Pf;
-use crate::kpi::{Caller, Direction, Errno, ReadSection, SoftNet};
+use crate::kpi::{Caller, Direction, Errno, ReadSection, SoftNet, SpinLock};
 use crate::mem::KVec;
 use crate::rule::{Net, PortMatch};
-use crate::state::{Host, InsertError, State, Tree, TreeKey};
+use crate::state::{Extra, Host, InsertError, State, Tree, TreeKey};
 use crate::wire::{Addr, Af, Proto};
 
 /// Bytes of a record.
@@ -204,7 +204,10 @@ fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
     let level = SoftNet::raise();
     let section = pf.read(&level);
     let host_id = pf.host_id.load(Ordering::Relaxed);
-    let (origin, body) = candidate.state(&scene(pf, &section), interface, host_id)?;
+    let (mut origin, body) = candidate.state(&scene(pf, &section), interface, host_id)?;
+    if let Some(ends) = candidate.scrub() {
+        Extra::entry(&mut origin.extra)?.scrub = Some(SpinLock::new(ends));
+    }
     pf.states
         .insert(origin, body, &level, &section)
         .map_err(|refusal| match refusal {

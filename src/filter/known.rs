@@ -27,6 +27,11 @@ impl Filter<'_> {
         }
         let forward = packet.direction == state.direction();
         let mut numbers = None;
+        let scrub = state.extra().and_then(|extra| extra.scrub.as_ref());
+        let stamped = match scrub {
+            Some(scrub) => self.check_timestamps(scrub, packet, forward)?,
+            None => None,
+        };
         let fit = {
             let mut body = state.lock(self.level);
             if body.unlinked {
@@ -66,6 +71,9 @@ impl Filter<'_> {
         }
         if let Some(numbers) = numbers {
             packet.renumber(numbers).map_err(|_| Reason::Memory)?;
+        }
+        if let (Some(scrub), Some(stamped)) = (scrub, stamped) {
+            self.settle_timestamps(scrub, &stamped, packet, forward)?;
         }
         if state.key().is_translated() {
             packet

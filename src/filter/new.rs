@@ -202,8 +202,13 @@ impl<'a> Filter<'a> {
             self.pf.stats.count_limit(pf_abi::LCNT_STATES);
             return Err(Reason::StateLimit.into());
         }
+        let mut extra = Extra::of(rule.map(|rule| &**rule), nat_rule.as_deref()).map_err(|_| Reason::Memory)?;
         if rule.is_some_and(|rule| rule.modulate) && packet.is_first_syn() {
             self.modulate(packet, &key, &mut body)?;
+        }
+        // Whom the proxy has answered has been offered no timestamps.
+        if self.reassemble_tcp && !is_proxied {
+            self.begin_timestamps(&mut extra, packet)?;
         }
         if key.is_translated() && !is_proxied {
             packet
@@ -214,9 +219,9 @@ impl<'a> Filter<'a> {
             key,
             direction: packet.direction,
             interface: iface::ALL,
-            extra: Extra::of(rule.map(|rule| &**rule), nat_rule.as_deref()).map_err(|_| Reason::Memory)?,
             rule: rule.cloned(),
             nat_rule,
+            extra,
             id: 0,
             creator: self.pf.host_id.load(Ordering::Relaxed),
             creation: now,

@@ -3,7 +3,8 @@
 //! # Overview
 //! [`Packet::parse`] reads each header once, where it lies, into a descriptor of plain values; the mbuf is not touched. What is to change is
 //! written by [`rewrite`], in one pass, when the verdict is known. [`answer`] makes the packets that pf sends in reply,
-//! [`quote`] reads what an ICMP error quotes.
+//! [`quote`] reads what an ICMP error quotes, [`fragment`] takes fragments apart and puts packets together, [`scrub`] is what
+//! normalisation changes.
 //!
 //! # Life cycle, locking
 //! A packet belongs to the call that judges it.
@@ -11,18 +12,22 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod fragment;
 mod quote;
 mod renumber;
 mod rewrite;
+mod scrub;
 
 use pf_abi::Reason;
 use zerocopy::FromZeros;
 
 pub(crate) use answer::is_host;
 pub use answer::{answer, compose_segment};
+pub use fragment::{Cut, Front, Part};
 pub use quote::Quote;
 pub use renumber::Renumber;
 pub use rewrite::Rewrite;
+pub use scrub::Timestamps;
 
 use crate::iface;
 use crate::kpi::{Direction, Mbuf};
@@ -92,6 +97,8 @@ pub struct Packet {
     pub has_options: bool,
     /// The transport header.
     pub transport: Transport,
+    /// Which part of a packet it is, if it is a fragment.
+    pub fragment: Option<Fragment>,
 }
 
 /// The reason counter for a header that cannot be taken.
@@ -119,6 +126,7 @@ impl Packet {
             offset: 0,
             has_options: false,
             transport: Transport::Other,
+            fragment: None,
         }
     }
 
@@ -163,7 +171,7 @@ impl Packet {
         self.len = extent.total as u16;
         self.offset = extent.header as u16;
         match header.fragment() {
-            Some(fragment) => self.judge_fragment(fragment, extent.total - extent.header),
+            Some(fragment) => self.take_fragment(fragment, extent.total - extent.header),
             None => self.parse_transport(extent.header, extent.total).map_err(reason),
         }
     }
@@ -187,7 +195,9 @@ impl Packet {
         match upper.fragment {
             // A fragment that is the whole (RFC 6946) is as good as none.
             Some(fragment) if !fragment.is_whole() => {
-                self.judge_fragment(fragment, extent.total.saturating_sub(upper.offset))
+                self.fragment = Some(fragment);
+                self.transport = Transport::Fragment;
+                self.part().map(|_| ())
             }
             _ => self.parse_transport(upper.offset, extent.total).map_err(reason),
         }
@@ -318,24 +328,10 @@ impl Packet {
         matches!(&self.transport, Transport::Tcp { header, .. } if header.flags() & BOTH == tcp::TcpFlags::SYN)
     }
 
-    /// Whether a fragment of `len` bytes can be judged by its addresses and its protocol: one that could overwrite the first
-    /// bytes of a transport header that another fragment shows (RFC 1858, RFC 3128) cannot, nor can an impossible one.
-    fn judge_fragment(&mut self, fragment: Fragment, len: usize) -> Result<(), Reason> {
+    /// Takes a packet as a fragment of `len` bytes, unless there cannot be one.
+    fn take_fragment(&mut self, fragment: Fragment, len: usize) -> Result<(), Reason> {
         fragment.end(len).map_err(reason)?;
-        let least = match self.proto {
-            Proto::TCP => tcp::HEADER_LEN,
-            Proto::UDP => udp::HEADER_LEN,
-            Proto::ICMP | Proto::ICMPV6 => icmp::HEADER_LEN,
-            _ => 0,
-        };
-        let shows = if fragment.is_first() {
-            len
-        } else {
-            usize::from(fragment.offset)
-        };
-        if shows < least {
-            return Err(Reason::Fragment);
-        }
+        self.fragment = Some(fragment);
         self.transport = Transport::Fragment;
         Ok(())
     }

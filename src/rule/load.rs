@@ -25,7 +25,9 @@ pub(super) fn action(source: &abi::Rule) -> Result<Action, Errno> {
         }
         abi::Action::Nat | abi::Action::Rdr => Action::Translate,
         abi::Action::NoNat | abi::Action::NoRdr => Action::NoTranslation,
-        abi::Action::Scrub | abi::Action::NoScrub | abi::Action::Binat | abi::Action::NoBinat => {
+        abi::Action::Scrub => Action::Scrub,
+        abi::Action::NoScrub => Action::NoScrub,
+        abi::Action::Binat | abi::Action::NoBinat => {
             return Err(Errno::Eopnotsupp);
         }
         abi::Action::SynproxyDrop => return Err(Errno::Einval),
@@ -36,7 +38,8 @@ pub(super) fn action(source: &abi::Rule) -> Result<Action, Errno> {
 pub(super) fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
     let flags = abi::PFRULE_RETURNRST | abi::PFRULE_RETURNICMP | abi::PFRULE_RETURN | abi::PFRULE_FRAGMENT
         // Nothing announces states, so none is announced.
-        | abi::PFRULE_NOSYNC;
+        | abi::PFRULE_NOSYNC
+        | super::scrub::FLAGS;
     let asks = source.rule_flag & !flags != 0
         || source.rt != abi::PF_NOPFROUTE
         || source.os_fingerprint != abi::PF_OSFP_ANY
@@ -46,8 +49,6 @@ pub(super) fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
         || source.log & abi::PF_LOG_SOCKET_LOOKUP != 0
         || source.prob != 0
         || source.tos != 0
-        || source.min_ttl != 0
-        || source.max_mss != 0
         || source.max_src_nodes != 0
         || source.max_src_states != 0
         || source.max_src_conn != 0

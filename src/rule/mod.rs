@@ -12,6 +12,7 @@ mod endpoint;
 mod load;
 mod matching;
 mod ruleset;
+mod scrub;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -21,6 +22,7 @@ use zerocopy::IntoBytes;
 pub use endpoint::{Endpoint, Net, PortMatch};
 pub use matching::{Subject, Surroundings};
 pub use ruleset::{Config, RuleList};
+pub use scrub::{FragmentPolicy, Scrub};
 
 use crate::kpi::{Direction, Errno, Kernel, NoMemory};
 use crate::mem::{KBox, Tally};
@@ -39,6 +41,10 @@ pub enum Action {
     Translate,
     /// `no nat`, `no rdr`: leave the packet as it is.
     NoTranslation,
+    /// `scrub`: normalise it.
+    Scrub,
+    /// `no scrub`: do not.
+    NoScrub,
 }
 
 /// What a blocked packet's sender hears.
@@ -152,6 +158,8 @@ pub struct Rule {
     pub max_states: u32,
     /// Timeouts of its own, by PFTM_*; 0 where the global one applies.
     pub timeouts: [u32; abi::Timeout::COUNT],
+    /// How packets are normalised.
+    pub scrub: Scrub,
     /// Where a translation takes addresses and ports from.
     pub pool: Option<Pool>,
     /// Where its packets queue, in a kernel with queues.
@@ -218,6 +226,7 @@ impl Rule {
             _ if addresses.is_empty() => None,
             _ => return Err(Errno::Einval),
         };
+        let scrub = Scrub::new(&source)?;
         load::strip(&mut source, nr);
         Ok(Rule {
             action,
@@ -242,6 +251,7 @@ impl Rule {
             translate_pass: source.natpass != 0,
             max_states: source.max_states,
             timeouts: source.timeout,
+            scrub,
             pool,
             queues: None,
             evaluations: AtomicU64::new(0),

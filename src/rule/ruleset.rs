@@ -57,6 +57,12 @@ impl Config {
         &self.lists[RulesetKind::Filter as usize]
     }
 
+    /// The scrub rules.
+    #[inline]
+    pub fn scrub(&self) -> &RuleList {
+        &self.lists[RulesetKind::Scrub as usize]
+    }
+
     /// The nat rules.
     #[inline]
     pub fn nat(&self) -> &RuleList {

@@ -5,7 +5,8 @@
 
 use pf_abi::PF_LOG_ALL;
 
-use crate::kpi::NoMemory;
+use super::ScrubPeer;
+use crate::kpi::{NoMemory, SpinLock};
 use crate::mem::{KArc, KBox};
 use crate::rule::Rule;
 
@@ -18,6 +19,8 @@ pub struct Extra {
     pub log_all: bool,
     /// Its rule names a queue that the kernel has.
     pub queued: bool,
+    /// What `scrub reassemble tcp` knows of both ends, first the one that began.
+    pub scrub: Option<SpinLock<[ScrubPeer; 2]>>,
 }
 
 impl Extra {
@@ -37,5 +40,13 @@ impl Extra {
             ..Extra::default()
         })
         .map(Some)
+    }
+
+    /// That of a state in the making, which gets one if it has none.
+    pub fn entry(extra: &mut Option<KBox<Extra>>) -> Result<&mut Extra, NoMemory> {
+        if extra.is_none() {
+            *extra = Some(KBox::new(Extra::default())?);
+        }
+        extra.as_deref_mut().ok_or(NoMemory)
     }
 }

@@ -5,7 +5,7 @@
 
 /// A secret key.
 #[derive(Clone, Copy)]
-pub(super) struct HashKey {
+pub(crate) struct HashKey {
     k0: u64,
     k1: u64,
 }
@@ -42,7 +42,7 @@ impl Sip {
 
 impl HashKey {
     /// The key of sixteen random bytes.
-    pub(super) fn new(bytes: [u8; 16]) -> Self {
+    pub(crate) fn new(bytes: [u8; 16]) -> Self {
         let bits = u128::from_le_bytes(bytes);
         HashKey {
             k0: bits as u64,
@@ -53,7 +53,7 @@ impl HashKey {
     /// The hash of `words` and the lower seven bytes of `tail`, equal to SipHash-1-3 of their little-endian bytes. Seven fit
     /// beside the length in the last word, and so cost nothing.
     #[inline(always)]
-    pub(super) fn hash<const N: usize>(&self, words: [u64; N], tail: u64) -> u64 {
+    pub(crate) fn hash<const N: usize>(&self, words: [u64; N], tail: u64) -> u64 {
         let mut sip = Sip {
             v0: self.k0 ^ 0x736f_6d65_7073_6575,
             v1: self.k1 ^ 0x646f_7261_6e64_6f6d,

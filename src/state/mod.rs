@@ -15,12 +15,13 @@
 //! there were nothing.
 
 mod extra;
-mod hash;
+pub(crate) mod hash;
 mod isn;
 mod key;
 mod partition;
 pub mod proxy;
 mod queue;
+mod scrub;
 mod table;
 pub mod tcp;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use isn::Isns;
 pub use key::{Host, StateKey, Tree, TreeKey};
 use partition::Link;
 pub use queue::{Entry, Queue};
+pub use scrub::{Clock, DataStamps, ScrubPeer};
 pub use table::{InsertError, Place, StateTable};
 
 use pf_abi::Timeout;

@@ -156,14 +156,65 @@ struct Extension {
 }
 
 /// A fragment header (RFC 8200, 4.5).
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct FragmentHeader {
-    next_header: Proto,
+pub struct FragmentHeader {
+    /// What the fragmented part begins with.
+    pub next_header: Proto,
     reserved: u8,
     /// The offset in bytes, a multiple of eight; the lowest bit is set if there are more.
     offset_more: U16,
     id: U32,
+}
+
+/// Bytes of a fragment header.
+pub const FRAGMENT_HEADER_LEN: usize = size_of::<FragmentHeader>();
+
+impl FragmentHeader {
+    /// The header of a fragment of what begins with `next_header`.
+    #[must_use]
+    pub fn new(next_header: Proto, fragment: Fragment) -> Self {
+        Self {
+            next_header,
+            reserved: 0,
+            offset_more: (fragment.offset & !7 | u16::from(fragment.more)).into(),
+            id: fragment.id.into(),
+        }
+    }
+}
+
+/// Where the fragment header of a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentPlace {
+    /// Where it begins: the bytes that are the same in all fragments, the IPv6 header among them.
+    pub offset: usize,
+    /// The byte that says that it is one: a next header field before it.
+    pub named_at: usize,
+}
+
+/// Finds the fragment header of a packet that [`walk`] has found to have one; `first` is the next header field of the IPv6 header.
+/// None if it is not there after all.
+pub fn find_fragment_header<B: Bytes + ?Sized>(packet: &B, first: Proto) -> Option<FragmentPlace> {
+    let mut proto = first;
+    let mut place = FragmentPlace {
+        offset: HEADER_LEN,
+        named_at: core::mem::offset_of!(Header, next_header),
+    };
+    for _ in 0..=MAX_EXTENSIONS {
+        let unit = match proto {
+            Proto::FRAGMENT => return Some(place),
+            Proto::HOP_BY_HOP | Proto::DEST_OPTIONS | Proto::ROUTING => 8,
+            Proto::AH => 4,
+            _ => return None,
+        };
+        let extension: Extension = packet.take(place.offset).ok()?;
+        proto = extension.next_header;
+        place = FragmentPlace {
+            offset: place.offset.saturating_add(8 + usize::from(extension.len) * unit),
+            named_at: place.offset,
+        };
+    }
+    None
 }
 
 bitflags! {

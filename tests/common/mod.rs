@@ -481,7 +481,7 @@ impl Machine {
         let level = SoftNet::raise();
         match self.pf.hook(&level, direction, ifindex, Mbuf::from_bytes(packet)) {
             Verdict::Pass(packet) => Some(packet.to_bytes()),
-            Verdict::Drop => None,
+            Verdict::Drop | Verdict::Kept => None,
         }
     }
 }

@@ -17,6 +17,22 @@ pub(crate) fn pass() -> Rule {
     }
 }
 
+/// `scrub`
+pub(crate) fn scrub() -> Rule {
+    Rule {
+        action: Action::Scrub.into(),
+        ..Rule::default()
+    }
+}
+
+/// `no scrub`
+pub(crate) fn no_scrub() -> Rule {
+    Rule {
+        action: Action::NoScrub.into(),
+        ..Rule::default()
+    }
+}
+
 /// `block drop`
 pub(crate) fn block() -> Rule {
     Rule {
@@ -147,6 +163,19 @@ pub(crate) trait Words: Sized {
 
     fn fragment(self) -> Self {
         self.change(|rule| rule.rule_flag |= PFRULE_FRAGMENT)
+    }
+
+    /// `no-df`, `random-id`, `reassemble tcp`, `fragment crop`, `fragment drop-ovl`, by their PFRULE_*.
+    fn with(self, flags: u32) -> Self {
+        self.change(|rule| rule.rule_flag |= flags)
+    }
+
+    fn min_ttl(self, ttl: u8) -> Self {
+        self.change(|rule| rule.min_ttl = ttl)
+    }
+
+    fn max_mss(self, mss: u16) -> Self {
+        self.change(|rule| rule.max_mss = mss)
     }
 
     fn allow_opts(self) -> Self {

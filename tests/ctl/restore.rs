@@ -192,10 +192,6 @@ fn refused() -> Vec<(&'static str, SyncState, Errno)> {
         ("an answerer in a state that there is not", Errno::Einval, |s| {
             s.dst.state = 200
         }),
-        ("modulated timestamps", Errno::Eopnotsupp, |s| {
-            s.src.scrub.scrub_flag = PFSYNC_SCRUB_FLAG_VALID;
-            s.src.scrub.flags = PFSS_TIMESTAMP;
-        }),
         ("nobody to nobody", Errno::Einval, |s| {
             (s.lan.addr, s.ext.addr) = (Addr::ZERO, Addr::ZERO);
         }),

@@ -15,6 +15,9 @@ use crate::common::rules::Loaded;
 /// What becomes of a packet: what goes on, or why it does not. No reason: a rule.
 pub(crate) type Fate = Result<Vec<u8>, Option<Reason>>;
 
+/// Kept: it waits for others, or has been cut into fragments that go by themselves.
+pub(crate) const KEPT: Fate = Ok(Vec::new());
+
 /// Blocked by a rule.
 pub(crate) const BLOCKED: Fate = Err(None);
 
@@ -25,25 +28,36 @@ pub(crate) fn dropped(reason: Reason) -> Fate {
 
 /// What pf has sent itself, and whether it is marked as its own.
 type Sent = Arc<Mutex<Vec<(Vec<u8>, bool)>>>;
+/// What pf has let come in again, and where.
+type Returned = Arc<Mutex<Vec<(u16, Mbuf)>>>;
 
 /// Two filters that see the same: one gets its packets in one piece, the other in two, cut at ever other places, which must not
 /// make a difference.
 pub(crate) struct Gate {
-    whole: (Machine, Sent),
-    split: (Machine, Sent),
+    whole: (Machine, Sent, Returned),
+    split: (Machine, Sent, Returned),
     cut: Cell<usize>,
 }
 
-fn machine() -> (Machine, Sent) {
+fn machine() -> (Machine, Sent, Returned) {
     let sent = Sent::default();
     let to = sent.clone();
     let output = move |packet: Mbuf| {
         let is_marked = packet.is_from_pf();
         to.lock().unwrap().push((packet.to_bytes(), is_marked));
     };
-    let machine = Machine::of(Kernel::seeded(1).with_output(Box::new(output)));
+    let returned = Returned::default();
+    let to = returned.clone();
+    let input = move |ifindex: u16, packet: Mbuf| {
+        assert!(packet.is_refragmented());
+        to.lock().unwrap().push((ifindex, packet));
+    };
+    let kernel = Kernel::seeded(1)
+        .with_output(Box::new(output))
+        .with_input(Box::new(input));
+    let machine = Machine::of(kernel);
     machine.command(DIOCSTART).unwrap();
-    (machine, sent)
+    (machine, sent, returned)
 }
 
 impl Gate {
@@ -76,6 +90,12 @@ impl Gate {
 
     pub(crate) fn nat(self, rules: &[Loaded]) -> Self {
         self.each(|machine| machine.load(RulesetKind::Nat, rules).unwrap());
+        self
+    }
+
+    pub(crate) fn scrub(self, rules: &[Rule]) -> Self {
+        let rules: Vec<Loaded> = rules.iter().map(|rule| (rule.clone(), vec![])).collect();
+        self.each(|machine| machine.load(RulesetKind::Scrub, &rules).unwrap());
         self
     }
 
@@ -163,6 +183,39 @@ impl Gate {
         whole
     }
 
+    /// Lets what comes in again come in, and then out of the other interface, as a router forwards it: what comes of each that goes on.
+    pub(crate) fn forward_returned(&self, ifindex: u16) -> Vec<Fate> {
+        let take = |returned: &Returned| std::mem::take(&mut *returned.lock().unwrap());
+        let (whole, split) = (take(&self.whole.2), take(&self.split.2));
+        assert_eq!(whole.len(), split.len());
+        let pass = |machine: &Machine, (on, packet): (u16, Mbuf)| {
+            assert_ne!(on, ifindex);
+            let level = SoftNet::raise();
+            let Verdict::Pass(packet) = machine.pf.hook(&level, Direction::In, on, packet) else {
+                panic!("what comes in again has been judged");
+            };
+            judge(machine, ifindex, Direction::Out, packet)
+        };
+        let both = whole.into_iter().zip(split);
+        both.map(|(whole, split)| {
+            let (whole, split) = (pass(&self.whole.0, whole), pass(&self.split.0, split));
+            assert_eq!(whole, split);
+            whole
+        })
+        .collect()
+    }
+
+    /// The bytes of what comes in again, which does not come then.
+    pub(crate) fn returned(&self) -> Vec<Vec<u8>> {
+        let take = |returned: &Returned| -> Vec<Vec<u8>> {
+            let packets = std::mem::take(&mut *returned.lock().unwrap());
+            packets.into_iter().map(|(_, packet)| packet.to_bytes()).collect()
+        };
+        let (whole, split) = (take(&self.whole.2), take(&self.split.2));
+        assert_eq!(whole, split);
+        whole
+    }
+
     /// How many states there are.
     pub(crate) fn states(&self) -> usize {
         self.machine().pf.states().len()
@@ -205,6 +258,8 @@ pub(crate) fn judge(machine: &Machine, ifindex: u16, direction: Direction, packe
             assert!(reasons.len() <= 1, "{reasons:?}");
             Err(reasons.first().copied())
         }
+        // Others may have had to go for it.
+        Verdict::Kept => KEPT,
     }
 }
 

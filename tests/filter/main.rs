@@ -3,6 +3,7 @@
 mod burst;
 #[path = "../common/mod.rs"]
 mod common;
+mod fragments;
 mod fuzz;
 mod gate;
 mod headers;
@@ -16,7 +17,9 @@ mod nat;
 mod purge;
 mod queue;
 mod rules;
+mod scrub;
 mod synproxy;
 mod tcp;
 mod threads;
+mod timestamps;
 mod translation;
