@@ -39,6 +39,70 @@ fn pass_keeps_state_unless_told() {
 }
 
 #[test]
+fn scrub_says_what_it_changes() {
+    check("scrub", "scrub all fragment reassemble");
+    check("scrub in all", "scrub in all fragment reassemble");
+    check("no scrub in", "no scrub in all");
+    check(
+        "scrub out log on em0 inet proto tcp from 10/8 to any port 80 max-mss 1440 no-df min-ttl 3 random-id",
+        "scrub out log on em0 inet proto tcp from 10.0.0.0/8 to any port = http no-df random-id min-ttl 3 max-mss 1440 \
+         fragment reassemble",
+    );
+    check("scrub fragment reassemble", "scrub all fragment reassemble");
+    check("scrub fragment crop", "scrub all fragment crop");
+    check("scrub in fragment drop-ovl", "scrub in all fragment drop-ovl");
+    check("scrub reassemble tcp", "scrub all reassemble tcp fragment reassemble");
+    check(
+        "scrub on { em0 lo0 } proto { tcp udp } from any to any port domain min-ttl 0xa",
+        "scrub on em0 proto tcp from any to any port = domain min-ttl 10 fragment reassemble
+         scrub on em0 proto udp from any to any port = domain min-ttl 10 fragment reassemble
+         scrub on lo0 proto tcp from any to any port = domain min-ttl 10 fragment reassemble
+         scrub on lo0 proto udp from any to any port = domain min-ttl 10 fragment reassemble",
+    );
+}
+
+#[test]
+fn scrub_stands_between_options_and_translation() {
+    let good =
+        "set limit frags 100\nset timeout frag 5\nset timeout interval 7\nscrub in\nnat on em0 -> 192.0.2.1\npass";
+    let config = compile(good).unwrap();
+    assert_eq!(config.options.limit(Limit::Frags), 100);
+    assert_eq!(config.options.timeout(Timeout::Frag), 5);
+    assert_eq!(config.options.timeout(Timeout::Interval), 7);
+    for bad in [
+        "pass\nscrub in",
+        "nat on em0 -> 192.0.2.1\nscrub in",
+        "scrub in\nset limit frags 1",
+    ] {
+        assert!(compile(bad).unwrap_err().contains("this line stands too late"), "{bad}");
+    }
+}
+
+#[test]
+fn scrub_rules_that_make_no_sense_are_refused() {
+    for (conf, message) in [
+        ("scrub in reassemble tcp", "`reassemble tcp` in one direction"),
+        ("no scrub no-df", "`no scrub` changes nothing"),
+        ("no scrub fragment crop", "`no scrub` changes nothing"),
+        ("scrub quick", "`quick` in a scrub rule"),
+        ("scrub min-ttl 256", "at most 255"),
+        ("scrub max-mss 65536", "at most 65535"),
+        ("scrub max-mss", "a maximum segment size"),
+        ("scrub fragment", "`reassemble`, `crop` or `drop-ovl`"),
+        ("scrub fragment drop", "`reassemble`, `crop` or `drop-ovl`"),
+        ("scrub reassemble udp", "`tcp`"),
+        ("scrub no-df no-df", "`no-df` given twice"),
+        ("scrub in out", "the direction given twice"),
+        ("scrub to port 80", "a port without TCP or UDP"),
+        ("scrub inet from fd00::1", "do not go together"),
+        ("scrub keep state", "a part of a scrub rule"),
+    ] {
+        let report = compile(conf).expect_err(conf);
+        assert!(report.contains(message), "{conf}\n{report}");
+    }
+}
+
+#[test]
 fn block_answers_as_told() {
     check("block", "block drop all");
     check("block drop in", "block drop in all");
@@ -509,8 +573,6 @@ fn what_is_missing_here_is_said_so() {
         "rdr-anchor foo",
         "binat on em0 from 10.0.0.1 to any -> 192.0.2.1",
         "no binat on em0",
-        "scrub in all",
-        "no scrub in",
         "antispoof for em0",
         "load anchor foo from \"x\"",
         "pass user root",

@@ -158,6 +158,35 @@ fn filter() -> impl Strategy<Value = String> {
     prop_oneof![pass, block]
 }
 
+fn scrub() -> impl Strategy<Value = String> {
+    let options = (
+        one_of(&["", "no-df", "random-id", "no-df random-id"]),
+        maybe((1..=255u8).prop_map(|ttl| format!("min-ttl {ttl}"))),
+        maybe((1..=u16::MAX).prop_map(|mss| format!("max-mss {mss}"))),
+        one_of(&["", "fragment reassemble", "fragment crop", "fragment drop-ovl"]),
+    )
+        .prop_map(|(flags, ttl, mss, fragment)| format!("{flags} {ttl} {mss} {fragment}"))
+        .boxed();
+    let which = (
+        one_of(&["", "log", "log (all, to pflog2)"]),
+        maybe(interface()),
+        prop_oneof![
+            ends(),
+            (one_of(&["proto tcp", "proto { tcp udp }"]), ported_ends())
+                .prop_map(|(proto, ends)| format!("{proto} {ends}")),
+        ],
+    )
+        .prop_map(|(log, interface, ends)| format!("{log} {interface} {ends}"))
+        .boxed();
+    let direction = || one_of(&["", "in", "out"]);
+    prop_oneof![
+        (direction(), which.clone(), options.clone())
+            .prop_map(|(direction, which, options)| format!("scrub {direction} {which} {options}")),
+        (which.clone(), options).prop_map(|(which, options)| format!("scrub {which} {options} reassemble tcp")),
+        (direction(), which).prop_map(|(direction, which)| format!("no scrub {direction} {which}")),
+    ]
+}
+
 fn translation() -> impl Strategy<Value = String> {
     let nat = (
         one_of(&["nat", "nat pass", "nat log", "nat pass log (all)"]),
@@ -263,6 +292,11 @@ proptest! {
 
     #[test]
     fn a_filter_rule_survives_being_printed(conf in filter()) {
+        check_printing(&conf)?;
+    }
+
+    #[test]
+    fn a_scrub_rule_survives_being_printed(conf in scrub()) {
         check_printing(&conf)?;
     }
 

@@ -60,7 +60,7 @@ pub struct Counters {
     pub forwarded: Count,
     /// Packets received here for the router itself.
     pub delivered: Count,
-    /// Packets that pf's input hook dropped here.
+    /// Packets that pf's input hook dropped here, or took: fragments that wait for others.
     pub blocked_in: Count,
     /// Packets that pf's output hook dropped here, where they were to be sent.
     pub blocked_out: Count,

@@ -11,14 +11,15 @@
 //!
 //! What is forwarded passes both hooks, what is for the router only the first, what the router itself sends only the second, and what
 //! pf sends none ([`Links::output`]), unless it sends it in the place of somebody else: that waits until the packet which it
-//! is about is done with, and then passes the second.
+//! is about is done with, and then passes the second. An IPv6 packet that pf has put together on its way in comes out of the first
+//! hook in fragments ([`Router::receive_again`]).
 //!
 //! # Locking
-//! None of its own but the budget of ICMP errors. Any number of threads may receive at once.
+//! None of its own but the budget of ICMP errors and what pf lets come in again. Any number of threads may receive at once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
@@ -41,6 +42,8 @@ use crate::table::{MOST_INTERFACES, Position};
 pub struct Router {
     links: Arc<Links>,
     pf: KBox<Pf>,
+    /// What pf lets come in again: fragments of packets that it has judged on their way in.
+    returned: Arc<Mutex<Vec<(u16, Mbuf)>>>,
     icmp_errors: Budget,
     /// What pf has sent in the place of somebody else, and has not passed the output hook yet.
     unjudged: Arc<Unjudged>,
@@ -82,6 +85,8 @@ impl Router {
         let output = Arc::clone(&links);
         let unjudged = Arc::<Unjudged>::default();
         let judge_later = Arc::clone(&unjudged);
+        let returned = Arc::new(Mutex::new(Vec::new()));
+        let input = Arc::clone(&returned);
         let mut kernel = Kernel::seeded(0)
             .with_random(Box::new(|bytes| {
                 getrandom::fill(bytes).expect("getrandom(2), once it has worked, does not fail");
@@ -93,6 +98,7 @@ impl Router {
                     judge_later.push(packet);
                 }
             }))
+            .with_input(Box::new(move |index, packet| lock(&input).push((index, packet))))
             .with_log(Box::new(|level, line| match level {
                 LogLevel::Error => error!(target: "pf", "{line}"),
                 LogLevel::Notice => info!(target: "pf", "{line}"),
@@ -111,6 +117,7 @@ impl Router {
         Ok(Router {
             links,
             pf,
+            returned,
             icmp_errors: Budget::new(icmp_rate, Instant::now()),
             unjudged,
         })
@@ -180,14 +187,23 @@ impl Router {
                 counters.blocked_in.add(1);
                 continue;
             };
-            if self.links.table.is_own(header.dst) {
-                counters.delivered.add(1);
-                self.deliver(from, packet.head(), &header);
-            } else {
-                self.forward(from, packet, &header, arrived_for);
+            self.pass_on(from, packet, &header, arrived_for);
+        }
+        self.receive_again();
+        self.send_unjudged();
+    }
+
+    /// Takes what pf lets come in again. It has been judged.
+    fn receive_again(&self) {
+        let returned = std::mem::take(&mut *lock(&self.returned));
+        for (index, packet) in returned {
+            let from = Position::from(index) - 1;
+            if let Some((packet, header)) = in_one_piece(packet) {
+                // Whether pf has redirected it is not known any more.
+                let arrived_for = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+                self.pass_on(from, packet, &header, arrived_for);
             }
         }
-        self.send_unjudged();
     }
 
     /// Sends what pf has sent in the place of somebody else, if its output hook lets it pass.
@@ -200,6 +216,16 @@ impl Router {
             for packet in packets {
                 self.send(packet.to_bytes());
             }
+        }
+    }
+
+    /// Delivers a packet that pf has let in, or forwards it.
+    fn pass_on(&self, from: Position, packet: Mbuf, header: &Packet, arrived_for: IpAddr) {
+        if self.links.table.is_own(header.dst) {
+            self.links.at(from).counters.delivered.add(1);
+            self.deliver(from, packet.head(), header);
+        } else {
+            self.forward(from, packet, header, arrived_for);
         }
     }
 
@@ -291,6 +317,11 @@ impl Router {
     fn random_id(&self) -> u16 {
         self.pf.kernel().random_u32() as u16
     }
+}
+
+/// Takes a lock of the router's own.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A packet that pf has let pass, in one piece, and what its header says now.

@@ -724,6 +724,29 @@ mod tests {
         prop::collection::vec(unit, 0..24).prop_map(|units| units.concat())
     }
 
+    #[test]
+    fn a_fragment_header_is_found_and_written_again() {
+        for (packet, more, offset) in [(&FIRST, true, 0), (&SECOND, false, 24)] {
+            let place = find_fragment_header(&packet[..], Proto(packet[6])).unwrap();
+            assert_eq!(
+                place,
+                FragmentPlace {
+                    offset: 48,
+                    named_at: 40
+                }
+            );
+            let fragment = Fragment {
+                offset,
+                more,
+                id: 0xcafe_1234,
+            };
+            assert_eq!(FragmentHeader::new(Proto::UDP, fragment).as_bytes(), &packet[48..56]);
+        }
+        assert_eq!(find_fragment_header(&SYN[..], Proto::TCP), None);
+        assert_eq!(find_fragment_header(&REPORT[..], Proto(REPORT[6])), None);
+        assert_eq!(find_fragment_header(&FIRST[..41], Proto(FIRST[6])), None);
+    }
+
     proptest! {
         #[test]
         fn what_is_emitted_is_what_is_read(

@@ -239,6 +239,11 @@ impl Segment {
         Segment { window, ..self }
     }
 
+    pub(crate) fn with_stamps(self, val: u32, ecr: u32) -> Self {
+        let options = [&[1, 1, 8, 10][..], &val.to_be_bytes(), &ecr.to_be_bytes()].concat();
+        Segment { options, ..self }
+    }
+
     pub(crate) fn with_scale(self, shift: u8) -> Self {
         let options = vec![3, 3, shift, 1];
         Segment { options, ..self }

@@ -62,7 +62,7 @@ fn fragment(whole: &[u8], start: usize, data: &[u8], more: bool) -> Vec<u8> {
 }
 
 /// Parts of these sizes, the last with what is left.
-fn parts(whole: &[u8], size: usize) -> Vec<Vec<u8>> {
+pub(crate) fn parts(whole: &[u8], size: usize) -> Vec<Vec<u8>> {
     let len = data_of(whole).len();
     (0..len)
         .step_by(size)

@@ -7,7 +7,7 @@ use pf_abi::*;
 use crate::common::Machine;
 use crate::common::packets::*;
 use crate::common::rules::*;
-use crate::gate::{BLOCKED, Fate, check_table, dropped, judge};
+use crate::gate::{BLOCKED, Fate, KEPT, check_table, dropped, judge};
 
 fn there() -> Ip {
     ip("10.0.0.1", "198.51.100.7")
@@ -139,4 +139,47 @@ fn without_memory_there_is_no_answer() {
         );
     }
     assert_eq!(sent.load(std::sync::atomic::Ordering::Relaxed), 2);
+}
+
+#[test]
+fn fragments_need_memory_to_wait() {
+    for ip in [there(), ip("fd00::1", "2001:db8:7::7")] {
+        let whole = ip.udp(1025, 53, &[7; 300]);
+        let machine = machine(&[pass()], &[]);
+        machine.load(RulesetKind::Scrub, &[(scrub(), vec![])]).unwrap();
+        let mut parts = crate::fragments::parts(&whole, 64);
+        parts.reverse();
+        let mut failures = 0;
+        for part in &parts[..parts.len() - 1] {
+            let (fates, fate) = starved(&machine, Direction::Out, part);
+            failures += fates.len();
+            assert_eq!(fate, KEPT);
+        }
+        assert!(failures > 2);
+        // The last one: nothing is held any more where it fails, and nothing of it stays.
+        let (fates, fate) = starved(&machine, Direction::Out, &parts[parts.len() - 1]);
+        assert!(!fates.is_empty());
+        assert!(fate == KEPT || fate == Ok(whole), "{fate:?}");
+        machine.advance(30);
+        machine.pf.purge();
+        assert_eq!(machine.pf.norm().held(), 0);
+    }
+}
+
+#[test]
+fn a_packet_is_scrubbed_or_dropped() {
+    let syn = there().tcp(&Segment {
+        options: vec![2, 4, 5, 0xb4],
+        ..segment(1025, 80, SYN, 1, 0).with_stamps(7, 0)
+    });
+    let machine = machine(&[pass().keep_state()], &[]);
+    let rule = scrub()
+        .with(PFRULE_NODF | PFRULE_RANDOMID | PFRULE_REASSEMBLE_TCP)
+        .min_ttl(100)
+        .max_mss(1000);
+    machine.load(RulesetKind::Scrub, &[(rule, vec![])]).unwrap();
+    let (fates, fate) = starved(&machine, Direction::Out, &syn);
+    assert!(fates.len() > 1);
+    sound(&fate.unwrap());
+    assert_eq!(machine.pf.states().len(), 1);
 }

@@ -10,6 +10,8 @@ use pf_abi::{
 pub enum Statement {
     /// `set ...`
     Set(SetOption),
+    /// `scrub` or `no scrub`
+    Scrub(ScrubRule),
     /// `pass` or `block`
     Filter(FilterRule),
     /// `nat`, `rdr`, `no nat` or `no rdr`
@@ -286,6 +288,44 @@ pub struct FilterRule {
     pub allow_opts: Option<Span>,
     /// `label`
     pub label: Option<Spanned<String>>,
+}
+
+/// `fragment`, in a scrub rule
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragments {
+    /// `fragment reassemble`
+    Reassemble,
+    /// `fragment crop`
+    Crop,
+    /// `fragment drop-ovl`
+    DropOverlaps,
+}
+
+/// `scrub` or `no scrub`
+#[derive(Clone, Debug)]
+pub struct ScrubRule {
+    /// The whole rule.
+    pub span: Span,
+    /// `no`
+    pub no: bool,
+    /// `in` or `out`
+    pub direction: Direction,
+    /// `log`
+    pub log: Option<Log>,
+    /// Which packets.
+    pub matching: Match,
+    /// `no-df`
+    pub no_df: Option<Span>,
+    /// `random-id`
+    pub random_id: Option<Span>,
+    /// `min-ttl`
+    pub min_ttl: Option<Spanned<u8>>,
+    /// `max-mss`
+    pub max_mss: Option<Spanned<u16>>,
+    /// `fragment`
+    pub fragments: Option<Spanned<Fragments>>,
+    /// `reassemble tcp`
+    pub reassemble_tcp: Option<Span>,
 }
 
 /// What a translation rule does.

@@ -203,6 +203,26 @@ pub const FILTER: &[&str] = &[
     "return-icmp6",
 ];
 
+/// The keywords that may stand in a scrub rule behind its action.
+pub const SCRUB: &[&str] = &[
+    "in",
+    "out",
+    "log",
+    "on",
+    "inet",
+    "inet6",
+    "proto",
+    "all",
+    "from",
+    "to",
+    "no-df",
+    "random-id",
+    "min-ttl",
+    "max-mss",
+    "fragment",
+    "reassemble",
+];
+
 /// The keywords that may stand in a translation rule behind its action.
 pub const TRANSLATION: &[&str] = &[
     "pass",

@@ -7,6 +7,7 @@ mod control;
 mod filter;
 mod firewall;
 mod forward;
+mod fragments;
 mod harness;
 mod life;
 mod pflog;

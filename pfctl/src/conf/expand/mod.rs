@@ -5,6 +5,7 @@ mod host;
 mod label;
 mod options;
 mod port;
+mod scrub;
 mod translation;
 
 pub use host::{apply_mask, mask_of};
@@ -76,6 +77,7 @@ pub fn expand(items: &[Item], sources: &Sources, resolver: &dyn Resolver, diagno
                     let echo = expander.config.options.set(option);
                     expander.config.echo.push(echo);
                 }
+                Statement::Scrub(rule) => expander.scrub(rule),
                 Statement::Filter(rule) => expander.filter(rule),
                 Statement::Translation(rule) => expander.translation(rule),
                 Statement::Queueing(queueing) => {

@@ -7,6 +7,7 @@ mod filter;
 mod log;
 mod option;
 mod queue;
+mod scrub;
 mod state;
 mod translation;
 
@@ -30,6 +31,7 @@ const MAX_INCLUDES: usize = 16;
 enum Section {
     Nothing,
     Options,
+    Normalization,
     Queueing,
     Translation,
     Filtering,
@@ -225,6 +227,10 @@ impl Parser<'_> {
         if cursor.at_word("pass") || cursor.at_word("block") {
             self.enter(Section::Filtering, span);
             return filter::filter_rule(cursor).map(|rule| Some(Statement::Filter(rule)));
+        }
+        if cursor.at_word("scrub") || no && second("scrub") {
+            self.enter(Section::Normalization, span);
+            return scrub::scrub_rule(cursor).map(|rule| Some(Statement::Scrub(rule)));
         }
         if cursor.at_word("nat") || cursor.at_word("rdr") || no && (second("nat") || second("rdr")) {
             self.enter(Section::Translation, span);
