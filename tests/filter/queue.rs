@@ -30,7 +30,7 @@ fn queue_of(machine: &Machine, direction: Direction, packet: &[u8]) -> u32 {
         .hook(&SoftNet::raise(), direction, 1, Mbuf::from_bytes(packet))
     {
         Verdict::Pass(packet) => packet.queue(),
-        Verdict::Drop => panic!("it is dropped"),
+        other => panic!("{other:?}"),
     }
 }
 
