@@ -17,11 +17,12 @@ mod kmod {
     use std::env;
     use std::path::PathBuf;
 
-    const SOURCES: [&str; 8] = [
+    const SOURCES: [&str; 9] = [
         "cpu",
         "device",
         "hook",
         "interface",
+        "lookup",
         "module",
         "output",
         "pflog",

@@ -38,6 +38,18 @@ struct pf_address {
 };
 size_t	pfk_interface_addresses(struct ifnet *, struct pf_address *, size_t);
 
+/* lookup.c: sockets and routes. Addresses as above, ports in host order. */
+struct pf_socket_ends {
+	bool	is_ipv6;
+	bool	is_tcp;
+	uint16_t local_port;
+	uint16_t remote_port;
+	uint8_t	local[16];
+	uint8_t	remote[16];
+};
+bool	pfk_socket_owner(const struct pf_socket_ends *, uint32_t *, uint32_t *);
+int	pfk_route(bool, const uint8_t[16]);
+
 /* thread.c: the purge thread. */
 int	pf_thread_start(void);
 void	pf_thread_stop(void);

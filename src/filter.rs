@@ -172,6 +172,7 @@ impl<'a> Filter<'a> {
             kernel: &self.pf.kernel,
             section: self.section,
             interfaces: self.interfaces,
+            systems: None,
         }
     }
 

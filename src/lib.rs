@@ -20,6 +20,7 @@ pub mod mem;
 mod module;
 pub mod nat;
 pub mod norm;
+pub mod osfp;
 pub mod packet;
 mod purge;
 pub mod rule;
@@ -40,6 +41,7 @@ use iface::{InterfaceAddress, Interfaces};
 use kpi::{Caller, Direction, Errno, Kernel, Mbuf, Mutex, NoMemory, Passive, ReadSection, SoftNet, SpinLock};
 use mem::{KBox, Snapshot};
 use norm::Norm;
+use osfp::Fingerprints;
 use purge::Sweep;
 use rule::Config;
 use state::timeout::Timeouts;
@@ -50,7 +52,7 @@ use stats::Stats;
 ///
 /// # Locking
 /// In this order: `control` (sleeps; ioctls and interface events), then the purge's own mutex, then spin locks as
-/// [`state`] says. Packets take neither mutex: they read `config` and `interfaces` in a passive section.
+/// [`state`] says. Packets take neither mutex: they read `config`, `interfaces` and `fingerprints` in a passive section.
 pub struct Pf {
     kernel: Kernel,
     passive: Passive,
@@ -58,6 +60,8 @@ pub struct Pf {
     config: Snapshot<Config>,
     /// Interfaces, as packets see them.
     interfaces: Snapshot<Interfaces>,
+    /// Fingerprints of operating systems, as packets see them.
+    fingerprints: Snapshot<Fingerprints>,
     states: StateTable,
     /// Where `modulate state` and `synproxy state` have their numbers from.
     isns: Isns,
@@ -102,6 +106,7 @@ impl Pf {
             passive: Passive::new()?,
             config: Snapshot::new(KBox::new(Config::new()?)?),
             interfaces: Snapshot::new(KBox::new(Interfaces::new()?)?),
+            fingerprints: Snapshot::new(KBox::new(Fingerprints::new())?),
             states: StateTable::new(&kernel, pf_abi::Limit::States.default_value() as usize)?,
             isns: Isns::new(&kernel),
             handshakes: Handshakes::new(),
@@ -123,7 +128,7 @@ impl Pf {
     /// A function of its own, so that this does not lie on a kernel's stack beside all the rest.
     #[inline(never)]
     fn new_control() -> Result<Mutex<Control>, NoMemory> {
-        Mutex::new(Control::new())
+        Mutex::new(Control::new()?)
     }
 
     /// The system around it.

@@ -58,7 +58,7 @@ pub struct Entry<'a> {
 impl Entry<'_> {
     /// What goes in front of the packet.
     pub fn header(&self) -> LogHeader {
-        let nr = |rule: Option<&Rule>| rule.map_or(NO_RULE, |rule| rule.nr).to_be();
+        let nr = |rule: Option<&Rule>| rule.map_or(NO_RULE, Rule::nr).to_be();
         let action = match self.rule {
             Some(rule) if !self.is_dropped => rule.action_number(),
             _ if self.is_dropped => Action::Drop.into(),

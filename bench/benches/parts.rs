@@ -9,7 +9,7 @@ use pf::iface::Interfaces;
 use pf::kpi::{Direction, Kernel, Mbuf, Passive, SoftNet};
 use pf::mem::{KBox, KVec};
 use pf::packet::{Packet, Rewrite};
-use pf::rule::{Numbers, Rule, RuleList, Surroundings};
+use pf::rule::{Anchors, Config, ListChange, Numbers, Rule, RuleList, Surroundings};
 use pf::state::tcp::{Segment, track};
 use pf::state::{Body, Course, Host, Peer};
 use pf::wire::checksum::Sum;
@@ -124,7 +124,7 @@ fn follow_tcp(c: &mut Criterion) {
 }
 
 /// The last of `count` rules matches, and so do none of the others.
-fn rules(count: u16) -> RuleList {
+fn rules(count: u16) -> (Config, Option<KArc<Rule>>) {
     let mut list = RuleList::new();
     for nr in 1..=count {
         let mut source: KBox<pf_abi::Rule> = pf::rule::blank().expect("memory");
@@ -135,30 +135,42 @@ fn rules(count: u16) -> RuleList {
         let rule = Rule::new(source, KVec::new(), &Numbers::default(), nr.into()).expect("a good rule");
         list.push(rule).expect("memory");
     }
-    list
+    list.seal().expect("memory");
+    let last = list.rules().last().cloned();
+    let mut changes = KVec::new();
+    let change = ListChange {
+        ruleset: pf::rule::MAIN,
+        kind: pf_abi::RulesetKind::Filter,
+        list: KArc::new(list).expect("memory"),
+    };
+    changes.push(change).unwrap_or_else(|_| panic!("memory"));
+    let anchors = Anchors::new().expect("memory");
+    let config = Config::new().expect("memory").with(&anchors, changes);
+    (config.expect("memory"), last)
 }
 
 fn evaluate_rules(c: &mut Criterion) {
     let packet = parsed(packet(64));
-    let subject = packet.subject(1);
+    let mut subject = packet.subject(1);
     let (passive, level) = (Passive::new().expect("memory"), SoftNet::raise());
     let around = Surroundings {
         kernel: &Kernel::seeded(1),
         section: &passive.read(&level),
         interfaces: &Interfaces::new().expect("memory"),
+        systems: None,
     };
     let mut group = c.benchmark_group("rules");
-    for count in [10, 100, 1000] {
-        let list = rules(count);
-        let last = list.rules().last().cloned();
+    for count in [10, 100, 1000, 10_000] {
+        let (config, last) = rules(count);
         assert!(
-            list.last_match(&subject, &around)
+            config
+                .last_match(&mut subject, &around)
                 .zip(last.as_ref())
-                .is_some_and(|(a, b)| a.ptr_eq(b))
+                .is_some_and(|(a, b)| a.rule.ptr_eq(b))
         );
         group.throughput(Throughput::Elements(count.into()));
         group.bench_function(count.to_string(), |b| {
-            b.iter(|| list.last_match(black_box(&subject), &around).is_some());
+            b.iter(|| config.last_match(black_box(&mut subject), &around).is_some());
         });
     }
 }

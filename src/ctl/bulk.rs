@@ -63,7 +63,6 @@ pub(super) fn add_states(pf: &Pf, caller: &Caller<'_>, arg: &mut BulkStates) -> 
 /// not that of what is loaded (any more); EFAULT, ENOMEM.
 pub(super) fn get_rules(pf: &Pf, caller: &Caller<'_>, arg: &mut BulkRules) -> Result<(), Errno> {
     check::<BulkRules>(&arg.head)?;
-    rules::main_ruleset(&arg.anchor, Errno::Einval)?;
     let kind = RulesetKind::try_from(arg.kind).map_err(|_| Errno::Einval)?;
     match arg.what {
         BULK_RULES => copy::<Rule>(pf, caller, arg, kind, |rule, to| rule.export(to)),
@@ -86,13 +85,17 @@ fn copy<T: Immutable + IntoBytes + FromZeros>(
     let mut done = 0;
     loop {
         let made = {
-            let mut control = pf.control.lock();
-            let ticket = rules::active_ticket(&mut control, kind);
+            let control = pf.control.lock();
+            let list = rules::List {
+                ruleset: control.staging.find(&arg.anchor, Errno::Einval)?,
+                kind,
+            };
+            let ticket = rules::active_ticket(&control, list);
             if arg.ticket != 0 && arg.ticket != ticket {
                 return Err(Errno::Ebusy);
             }
             arg.ticket = ticket;
-            rules::with_rules(pf, kind, |rules| {
+            rules::with_list(pf, list, |rules| {
                 arg.total = u32::try_from(rules.len()).unwrap_or(u32::MAX);
                 let rule = rules.get(first.saturating_add(done)).filter(|_| done < room);
                 rule.map(|rule| export(rule, &mut record)).is_some()

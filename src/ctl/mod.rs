@@ -3,7 +3,7 @@
 //! # Overview
 //! [`IOCTLS`] is the one table of all of them: what each needs, and who serves it. [`rules`] are the transactions over lists of
 //! rules, [`states`] dumps, restores and removes states, [`record`] is one state outside the kernel, [`bulk`] is what NetBSD's own pf does
-//! not have, [`hold`] the lock of the state table, [`options`] and [`interfaces`] are the rest.
+//! not have, [`hold`] the lock of the state table, [`anchors`], [`fingerprints`], [`options`] and [`interfaces`] are the rest.
 //!
 //! Nothing that comes in is trusted: an argument of the wrong size, a number out of range, a name without its NUL, a pointer that
 //! leads nowhere each end in an error, before anything is changed.
@@ -19,11 +19,14 @@
 
 #![forbid(unsafe_code)]
 
+mod anchors;
 mod bulk;
+mod fingerprints;
 pub(crate) mod hold;
 mod interfaces;
 mod options;
 mod record;
+mod reference;
 mod rules;
 mod states;
 
@@ -31,7 +34,8 @@ use pf_abi::{CName, IfName, Limit, *};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 use crate::Pf;
-use crate::kpi::{Caller, Errno};
+use crate::kpi::{Caller, Errno, NoMemory};
+use crate::osfp::Fingerprints;
 
 /// What the ioctl path keeps between calls.
 pub(crate) struct Control {
@@ -43,16 +47,22 @@ pub(crate) struct Control {
     status_interface: IfName,
     /// When pf was enabled or disabled, or its counters cleared, in seconds since 1970.
     since: u32,
+    /// Fingerprints of operating systems.
+    fingerprints: Fingerprints,
+    /// They are others than packets see.
+    has_new_fingerprints: bool,
 }
 
 impl Control {
-    pub(crate) fn new() -> Self {
-        Control {
-            staging: rules::Staging::default(),
+    pub(crate) fn new() -> Result<Self, NoMemory> {
+        Ok(Control {
+            staging: rules::Staging::new()?,
             limits: core::array::from_fn(|at| Limit::ALL.get(at).map_or(0, |limit| limit.default_value())),
             status_interface: IfName::EMPTY,
             since: 0,
-        }
+            fingerprints: Fingerprints::new(),
+            has_new_fingerprints: false,
+        })
     }
 }
 
@@ -90,8 +100,6 @@ const UNSUPPORTED: Serve = |_, _, _| Err(Errno::Eopnotsupp);
 const WITHOUT_ALTQ: Serve = |_, _, _| Err(Errno::Enodev);
 /// There is nothing of the kind, so there is nothing to do.
 const NOTHING_TO_DO: Serve = |_, _, _| Ok(());
-/// There is nothing of the kind, so none has the number.
-const NONE_OF_THAT_NUMBER: Serve = |_, _, _| Err(Errno::Ebusy);
 /// There are no tables.
 const NO_TABLES: Serve = |_, _, arg| {
     let arg: &mut IocTable = view(arg)?;
@@ -133,7 +141,7 @@ static IOCTLS: &[Ioctl] = &[
     write(DIOCBEGINADDRS, |pf, _, arg| rules::begin_addresses(pf, view(arg)?)),
     write(DIOCADDADDR, |pf, _, arg| rules::add_address(pf, view(arg)?)),
     write(DIOCADDRULE, |pf, caller, arg| rules::add(pf, caller, view(arg)?)),
-    write(DIOCCHANGERULE, UNSUPPORTED),
+    write(DIOCCHANGERULE, |pf, caller, arg| rules::change(pf, caller, view(arg)?)),
     write(DIOCCHANGEADDR, UNSUPPORTED),
     write(DIOCCLRRULECTRS, |pf, _, _| rules::clear_counters(pf)),
     read(DIOCGETRULES, |pf, _, arg| rules::count(pf, view(arg)?)),
@@ -141,8 +149,8 @@ static IOCTLS: &[Ioctl] = &[
     read(DIOCGETRULE, |pf, caller, arg| rules::get(pf, caller, view(arg)?)),
     read(DIOCGETADDRS, |pf, _, arg| rules::count_addresses(pf, view(arg)?)),
     read(DIOCGETADDR, |pf, _, arg| rules::get_address(pf, view(arg)?)),
-    read(DIOCGETRULESETS, |_, _, arg| rules::count_anchors(view(arg)?)),
-    read(DIOCGETRULESET, |_, _, arg| rules::get_anchor(view(arg)?)),
+    read(DIOCGETRULESETS, |pf, _, arg| anchors::count(pf, view(arg)?)),
+    read(DIOCGETRULESET, |pf, _, arg| anchors::get(pf, view(arg)?)),
     // States.
     read(DIOCGETSTATES, |pf, caller, arg| states::dump(pf, caller, view(arg)?)),
     read(DIOCGETSTATE, |pf, caller, arg| states::get(pf, caller, view(arg)?)),
@@ -169,10 +177,10 @@ static IOCTLS: &[Ioctl] = &[
         view::<IocSrcNodeKill>(arg)?.af = 0;
         Ok(())
     }),
-    // Fingerprints: pfctl(8) hands over all it knows with each ruleset. No rule that asks for one can be loaded, so none is kept.
-    write(DIOCOSFPFLUSH, NOTHING_TO_DO),
-    write(DIOCOSFPADD, NOTHING_TO_DO),
-    read(DIOCOSFPGET, NONE_OF_THAT_NUMBER),
+    // Fingerprints: pfctl(8) hands over all it knows with each ruleset.
+    write(DIOCOSFPFLUSH, |pf, _, _| fingerprints::flush(pf)),
+    write(DIOCOSFPADD, |pf, _, arg| fingerprints::add(pf, view(arg)?)),
+    read(DIOCOSFPGET, |pf, _, arg| fingerprints::get(pf, view(arg)?)),
     // Tables, of which there are none.
     write(DIOCRCLRTABLES, NO_TABLES),
     read(DIOCRGETTABLES, NO_TABLES),

@@ -29,6 +29,9 @@ fn switch(pf: &Pf, on: bool, already: Errno) -> Result<(), Errno> {
         return Err(already);
     }
     control.since = pf.kernel.wall_clock();
+    if on {
+        super::fingerprints::publish(pf, &mut control);
+    }
     Ok(())
 }
 

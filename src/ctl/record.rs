@@ -1,7 +1,7 @@
 //! One state outside the kernel: `struct pfsync_state`, as DIOCGETSTATES hands it out and DIOCADDSTATES takes it back.
 //!
 //! What is in a record and what is not: all that identifies the connection and all that its tracking needs. A rule is told by its
-//! number in what is loaded; a state whose rule is not loaded has none. The anchor and `route-to` are not in
+//! number in what is loaded (see [`reference`]); a state whose rule is not loaded has none. `route-to` is not in
 //! use here. What `scrub reassemble tcp` knows is there but for the clocks of both ends, which the first segments show anew. Whether packets of the state are logged, and may have IP options, is up to its rule.
 //!
 //! Times are relative, so that they mean the same on another clock: the age, and the seconds until the state expires if nothing
@@ -11,17 +11,16 @@
 //! Exporting takes the state's lock. Importing takes none before the table's own.
 
 use pf_abi::{
-    CName, NO_RULE, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSYNC_SCRUB_FLAG_VALID, PFUDPS_NSTATES,
+    CName, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSYNC_SCRUB_FLAG_VALID, PFUDPS_NSTATES, RulesetKind,
     SyncHost, SyncPeer, SyncScrub, SyncState, TCP_NSTATES, TCPS_CLOSED, TCPS_SYN_SENT, TCPS_TIME_WAIT, Timeout,
     join_counter, split_counter,
 };
 use zerocopy::transmute;
 
-use super::name;
+use super::{name, reference};
 use crate::iface::Interfaces;
 use crate::kpi::{Direction, Errno, SoftNet};
-use crate::mem::KArc;
-use crate::rule::{Action, Config, Rule, RuleList};
+use crate::rule::{Action, Config};
 use crate::state::proxy;
 use crate::state::timeout::Timeouts;
 use crate::state::{Body, Course, Extra, Host, Origin, Peer, ScrubPeer, State, StateKey};
@@ -42,18 +41,12 @@ pub(super) struct Scene<'a> {
     pub now: u32,
 }
 
-/// The rules that may have translated a state whose first packet went this way.
-fn translations(config: &Config, direction: Direction) -> &RuleList {
+/// The list that a translation stands in of a state whose first packet went this way.
+fn translations(direction: Direction) -> RulesetKind {
     match direction {
-        Direction::In => config.rdr(),
-        Direction::Out => config.nat(),
+        Direction::In => RulesetKind::Rdr,
+        Direction::Out => RulesetKind::Nat,
     }
-}
-
-/// The number of a rule, if it is this very rule that has it now.
-fn number(list: &RuleList, rule: Option<&KArc<Rule>>) -> u32 {
-    rule.filter(|rule| list.rules().get(rule.nr as usize).is_some_and(|of| of.ptr_eq(rule)))
-        .map_or(NO_RULE, |rule| rule.nr)
 }
 
 impl Scene<'_> {
@@ -76,6 +69,8 @@ impl Scene<'_> {
             return false;
         }
         let lifetime = self.timeouts.unscaled(body.timeout, rule);
+        let anchor = state.extra().and_then(|extra| extra.anchor.as_ref());
+        let (rule_nr, anchor_nr) = reference::of_filter(self.config, state.rule(), anchor);
         *to = SyncState {
             id: transmute!(id.to_be()),
             ifname: interface,
@@ -84,9 +79,9 @@ impl Scene<'_> {
             ext: export_host(&key.ext),
             src: export_peer(&body.src, &src_scrub),
             dst: export_peer(&body.dst, &dst_scrub),
-            rule: number(self.config.filter(), state.rule()),
-            anchor: NO_RULE,
-            nat_rule: number(translations(self.config, state.direction()), state.nat_rule()),
+            rule: rule_nr,
+            anchor: anchor_nr,
+            nat_rule: reference::of_translation(self.config, translations(state.direction()), state.nat_rule()),
             creation: self.now.wrapping_sub(state.creation()),
             expire: lifetime.saturating_sub(body.idle(self.now)),
             packets: body.packets.map(split_counter),
@@ -201,10 +196,13 @@ impl<'a> Candidate<'a> {
     /// What the rule knows of the log the state knows again. ENOMEM where there is no room for it.
     pub(super) fn state(&self, scene: &Scene<'_>, interface: u16, host_id: u32) -> Result<(Origin, Body), Errno> {
         let record = self.record;
-        let find = |list: &RuleList, nr: u32| list.rules().get(nr as usize).cloned();
-        let rule = find(scene.config.filter(), record.rule).filter(|rule| rule.action == Action::Pass);
-        let nat_rule = find(translations(scene.config, self.direction), record.nat_rule)
+        let (rule, anchor) = reference::find_filter(scene.config, record.rule, record.anchor);
+        let rule = rule.filter(|rule| rule.action == Action::Pass && rule.call.is_none());
+        let anchor = anchor.filter(|_| rule.is_some());
+        let nat_rule = reference::find_translation(scene.config, translations(self.direction), record.nat_rule)
             .filter(|rule| rule.action == Action::Translate);
+        let tag = rule.as_ref().map_or(0, |rule| rule.tag);
+        let extra = Extra::of(rule.as_deref(), nat_rule.as_deref(), anchor.as_ref(), tag)?;
         // Silence beyond the half of the clock's circle would look like a time to come.
         let lifetime = scene.timeouts.unscaled(self.timeout, rule.as_deref());
         let idle = lifetime.min(i32::MAX as u32).saturating_sub(record.expire);
@@ -223,9 +221,9 @@ impl<'a> Candidate<'a> {
             key: self.key,
             direction: self.direction,
             interface,
-            extra: Extra::of(rule.as_deref(), nat_rule.as_deref())?,
             rule,
             nat_rule,
+            extra,
             id: u64::from_be(id),
             creator: if id == 0 { host_id } else { record.creatorid },
             creation: scene.now.wrapping_sub(record.creation),

@@ -6,7 +6,8 @@
 //! in place at once. Who begins takes the lists over, and the tickets of whoever was at it before no longer count. Whatever fails,
 //! what is loaded stays as it is; a transaction whose commit runs out of memory is over.
 //!
-//! Only the main ruleset is there: nothing can be loaded into an anchor, and there is none to ask about.
+//! Every ruleset, the main one and each anchor's, has lists, transactions and tickets of its own; see [`Anchors`] for how long it
+//! is there. DIOCCHANGERULE changes a list that is loaded, one rule at a time.
 //!
 //! # Locking
 //! All under the control mutex; the lists that packets see are read in passive sections.
@@ -15,20 +16,20 @@ use core::mem::{offset_of, take};
 use core::sync::atomic::Ordering;
 
 use pf_abi::{
-    AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, IfName, IocPoolAddr, IocRule, IocRuleset,
+    AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, Change, IfName, IocPoolAddr, IocRule,
     IocTrans, IocTransE, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind,
 };
 use zerocopy::IntoBytes;
 
-use super::{Control, element, interfaces, name};
+use super::{Control, element, fingerprints, interfaces, name};
 use crate::Pf;
 use crate::iface;
-use crate::kpi::{Caller, Errno, SoftNet};
+use crate::kpi::{Caller, Errno, NoMemory, SoftNet};
 use crate::mem::{KArc, KBox, KVec};
-use crate::rule::{self, Numbers, Rule, RuleList};
+use crate::rule::{self, Anchors, Config, ListChange, MAIN, Numbers, Rule, RuleList, Tags};
 
-/// Lists that a transaction may have.
-const MAX_ELEMENTS: usize = 64;
+/// Lists that a transaction may have: those of a main ruleset and of many anchors.
+const MAX_ELEMENTS: usize = 1 << 14;
 /// Rules that a list may have.
 const MAX_RULES: usize = 1 << 20;
 /// Addresses that a rule's pool may have.
@@ -40,10 +41,15 @@ const BATCH: usize = 256;
 const KINDS: usize = RulesetKind::ALL.len();
 
 /// What is being loaded.
-#[derive(Default)]
 pub(super) struct Staging {
-    /// By [`RulesetKind`].
-    lists: [Staged; KINDS],
+    /// The rulesets and their numbers.
+    pub(super) anchors: Anchors,
+    /// The numbers of tags.
+    tags: Tags,
+    /// By the ruleset's number, and by [`RulesetKind`].
+    rulesets: KVec<Option<KBox<[Staged; KINDS]>>>,
+    /// The ticket that was given out last, of any list: none is given out twice, though a ruleset go and another come.
+    last_ticket: u32,
     /// The ticket of the pool.
     pool_ticket: u32,
     /// The addresses of the next rule's pool.
@@ -63,12 +69,11 @@ struct Staged {
 }
 
 impl Staged {
-    /// Empties it and hands out a new ticket.
-    fn begin(&mut self) -> u32 {
+    /// Empties it for whoever has the ticket.
+    fn begin(&mut self, ticket: u32) {
         self.rules = RuleList::new();
         self.open = true;
-        self.ticket = self.ticket.wrapping_add(1);
-        self.ticket
+        self.ticket = ticket;
     }
 
     /// Whether who has this ticket is loading it.
@@ -84,18 +89,122 @@ impl Staged {
 }
 
 impl Staging {
-    fn list(&mut self, kind: RulesetKind) -> &mut Staged {
-        &mut self.lists[kind as usize]
+    pub(super) fn new() -> Result<Self, NoMemory> {
+        Ok(Staging {
+            anchors: Anchors::new()?,
+            tags: Tags::default(),
+            rulesets: KVec::new(),
+            last_ticket: 0,
+            pool_ticket: 0,
+            pool: KVec::new(),
+        })
+    }
+
+    /// A list of a ruleset that there is.
+    fn list(&mut self, list: List) -> Result<&mut Staged, NoMemory> {
+        let at = usize::from(list.ruleset);
+        while self.rulesets.len() <= at {
+            self.rulesets.push(None)?;
+        }
+        let slot = self.rulesets.get_mut(at).ok_or(NoMemory)?;
+        if slot.is_none() {
+            *slot = Some(KBox::new(Default::default())?);
+        }
+        let lists = slot.as_mut().ok_or(NoMemory)?;
+        lists.get_mut(list.kind as usize).ok_or(NoMemory)
+    }
+
+    /// The same, if anybody has ever loaded anything there.
+    fn known_list(&self, list: List) -> Option<&Staged> {
+        self.rulesets
+            .get(usize::from(list.ruleset))?
+            .as_ref()?
+            .get(list.kind as usize)
+    }
+
+    /// Whether who has this ticket is loading the list.
+    fn is_of(&self, list: List, ticket: u32) -> bool {
+        self.known_list(list).is_some_and(|staged| staged.is_of(ticket))
+    }
+
+    /// Ends the loading of a list, if it is being loaded.
+    fn end(&mut self, list: List) -> RuleList {
+        self.list(list).map_or(RuleList::new(), Staged::end)
+    }
+
+    /// The ticket of what is loaded.
+    fn active(&self, list: List) -> u32 {
+        self.known_list(list).map_or(0, |staged| staged.active)
+    }
+
+    fn next_ticket(&mut self) -> u32 {
+        self.last_ticket = self.last_ticket.wrapping_add(1).max(1);
+        self.last_ticket
+    }
+
+    /// The number of the ruleset with a path.
+    ///
+    /// # Errors
+    /// EINVAL for a path without an end; `otherwise` where there is no such ruleset.
+    pub(super) fn find(&self, path: &AnchorPath, otherwise: Errno) -> Result<u16, Errno> {
+        self.anchors
+            .find(path.to_bytes().ok_or(Errno::Einval)?)
+            .ok_or(otherwise)
     }
 }
 
-/// Refuses what is about an anchor.
-pub(super) fn main_ruleset(anchor: &AnchorPath, otherwise: Errno) -> Result<(), Errno> {
-    match anchor.to_bytes() {
-        Some([]) => Ok(()),
-        Some(_) => Err(otherwise),
-        None => Err(Errno::Einval),
+/// A list of a ruleset.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct List {
+    pub(super) ruleset: u16,
+    pub(super) kind: RulesetKind,
+}
+
+/// Takes back the numbers of anchors that nobody needs. Without memory, some other time.
+pub(super) fn sweep(pf: &Pf, control: &mut Control) {
+    let staging = &mut control.staging;
+    if staging.anchors.len() == 1 {
+        return;
     }
+    let level = SoftNet::raise();
+    let section = pf.read(&level);
+    let config = pf.config.read(&section);
+    let rulesets = &mut staging.rulesets;
+    // The borrows are of different parts, so that what is not needed can go at once.
+    let mark = |need: &mut dyn FnMut(u16)| {
+        let calls = |need: &mut dyn FnMut(u16), list: &RuleList| {
+            for call in list.calls() {
+                need(call.anchor.number());
+            }
+        };
+        for (number, ruleset) in config.rulesets() {
+            for list in ruleset.lists() {
+                if !list.rules().is_empty() {
+                    need(number);
+                }
+                calls(need, list);
+            }
+        }
+        for (number, staged) in (0u16..).zip(rulesets.iter()) {
+            for staged in staged.iter().flat_map(|staged| staged.iter()) {
+                if staged.open {
+                    need(number);
+                }
+                calls(need, &staged.rules);
+            }
+        }
+    };
+    let mut gone = KVec::new();
+    let swept = staging.anchors.sweep(mark, |number| {
+        // What cannot be noted keeps its tickets, which does no harm.
+        let _ = gone.push(number);
+    });
+    for number in gone.iter() {
+        if let Some(slot) = rulesets.get_mut(usize::from(*number)) {
+            *slot = None;
+        }
+    }
+    let _ = swept;
 }
 
 /// The kind of list that a rule with this action stands in.
@@ -104,12 +213,18 @@ fn kind_of(action: u8) -> Result<RulesetKind, Errno> {
     action.ruleset().ok_or(Errno::Einval)
 }
 
-/// Fetches the lists of a transaction and their tickets.
+/// Fetches the lists of a transaction and their tickets. Where `make` says so, rulesets that are not there are made; else such an
+/// element is nothing.
 ///
 /// # Errors
 /// ENODEV for elements of another size, as NetBSD's pf answers; EINVAL for too many, for a kind that there is not (with ALTQ's, as
-/// where there is no ALTQ), EOPNOTSUPP for anchors; EFAULT, ENOMEM.
-fn elements(caller: &Caller<'_>, arg: &IocTrans) -> Result<KVec<(RulesetKind, u32)>, Errno> {
+/// where there is no ALTQ), for a path that cannot be; ENOSPC for too many rulesets; EFAULT, ENOMEM.
+fn elements(
+    caller: &Caller<'_>,
+    arg: &IocTrans,
+    control: &mut Control,
+    make: bool,
+) -> Result<KVec<Option<(List, u32)>>, Errno> {
     if usize::try_from(arg.esize) != Ok(size_of::<IocTransE>()) {
         return Err(Errno::Enodev);
     }
@@ -123,90 +238,133 @@ fn elements(caller: &Caller<'_>, arg: &IocTrans) -> Result<KVec<(RulesetKind, u3
         caller
             .memory
             .copyin(element::<IocTransE>(arg.array, at)?, each.as_mut_bytes())?;
-        main_ruleset(&each.anchor, Errno::Eopnotsupp)?;
-        match RulesetKind::try_from(each.rs_num) {
+        let path = each.anchor.to_bytes().ok_or(Errno::Einval)?;
+        let kind = match RulesetKind::try_from(each.rs_num) {
             Ok(RulesetKind::Altq) | Err(_) => return Err(Errno::Einval),
-            Ok(kind) => elements.push((kind, each.ticket))?,
-        }
+            Ok(kind) => kind,
+        };
+        let anchors = &mut control.staging.anchors;
+        let ruleset = match make {
+            true => Some(anchors.find_or_make(path)?),
+            false => anchors.find(path),
+        };
+        elements.push(ruleset.map(|ruleset| (List { ruleset, kind }, each.ticket)))?;
     }
     Ok(elements)
 }
 
 /// DIOCXBEGIN.
 pub(super) fn begin(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result<(), Errno> {
-    let elements = elements(caller, arg)?;
     let mut control = pf.control.lock();
-    for (at, (kind, _)) in elements.iter().enumerate() {
-        let ticket = control.staging.list(*kind).begin();
-        let to = element::<IocTransE>(arg.array, at)?.checked_add(offset_of!(IocTransE, ticket) as u64);
-        let written = to
-            .ok_or(Errno::Efault)
-            .and_then(|to| caller.memory.copyout(ticket.as_bytes(), to));
-        if let Err(errno) = written {
-            // Nobody knows the tickets that were given out.
-            for (kind, _) in elements.iter().take(at + 1) {
-                control.staging.list(*kind).end();
+    let begun = elements(caller, arg, &mut control, true).and_then(|elements| {
+        for (at, (list, _)) in elements.iter().flatten().enumerate() {
+            let ticket = control.staging.next_ticket();
+            let to = element::<IocTransE>(arg.array, at)?.checked_add(offset_of!(IocTransE, ticket) as u64);
+            let written = control
+                .staging
+                .list(*list)
+                .map_err(Errno::from)
+                .map(|staged| staged.begin(ticket))
+                .and_then(|()| to.ok_or(Errno::Efault))
+                .and_then(|to| caller.memory.copyout(ticket.as_bytes(), to));
+            if let Err(errno) = written {
+                // Nobody knows the tickets that were given out.
+                for (list, _) in elements.iter().flatten().take(at + 1) {
+                    control.staging.end(*list);
+                }
+                return Err(errno);
             }
-            return Err(errno);
         }
+        Ok(())
+    });
+    if begun.is_err() {
+        sweep(pf, &mut control);
     }
-    Ok(())
+    begun
 }
 
 /// DIOCXROLLBACK. Lists that are not the caller's any more are not touched.
 pub(super) fn roll_back(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result<(), Errno> {
-    let elements = elements(caller, arg)?;
     let mut control = pf.control.lock();
-    for (kind, ticket) in elements.iter() {
-        let staged = control.staging.list(*kind);
-        if staged.is_of(*ticket) {
-            staged.end();
+    let elements = elements(caller, arg, &mut control, false)?;
+    for (list, ticket) in elements.iter().flatten() {
+        if control.staging.is_of(*list, *ticket) {
+            control.staging.end(*list);
         }
     }
+    sweep(pf, &mut control);
     Ok(())
 }
 
 /// DIOCXCOMMIT. EBUSY where a ticket is not, or no longer, good; then the transaction is as it was.
 pub(super) fn commit(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result<(), Errno> {
-    let elements = elements(caller, arg)?;
     let mut control = pf.control.lock();
-    if !elements
-        .iter()
-        .all(|(kind, ticket)| control.staging.list(*kind).is_of(*ticket))
-    {
+    let elements = elements(caller, arg, &mut control, false)?;
+    let is_good =
+        |element: &Option<(List, u32)>| element.is_some_and(|(list, ticket)| control.staging.is_of(list, ticket));
+    if !elements.iter().all(is_good) {
         return Err(Errno::Ebusy);
     }
-    let mut ended: [Option<RuleList>; KINDS] = [const { None }; KINDS];
-    for ((staged, ended), kind) in control.staging.lists.iter_mut().zip(&mut ended).zip(RulesetKind::ALL) {
-        if elements.iter().any(|(of, _)| of == kind) {
-            *ended = Some(staged.end());
+    let committed = put_in_place(pf, &mut control, &elements);
+    let old = match committed {
+        Ok(old) => old,
+        Err(NoMemory) => {
+            // Whatever of it is left is over.
+            for (list, _) in elements.iter().flatten() {
+                control.staging.end(*list);
+            }
+            sweep(pf, &mut control);
+            return Err(Errno::Enomem);
+        }
+    };
+    for (list, ticket) in elements.iter().flatten() {
+        if let Ok(staged) = control.staging.list(*list) {
+            staged.active = *ticket;
         }
     }
-    let mut new: [Option<KArc<RuleList>>; KINDS] = [const { None }; KINDS];
-    for (list, new) in ended.into_iter().zip(&mut new) {
-        *new = list.map(KArc::new).transpose()?;
+    sweep(pf, &mut control);
+    fingerprints::publish(pf, &mut control);
+    // The rules are freed here; nobody has to wait for that.
+    drop(control);
+    drop(old);
+    Ok(())
+}
+
+/// Makes what was staged what packets see. The answer is what they saw before.
+fn put_in_place(
+    pf: &Pf,
+    control: &mut Control,
+    elements: &KVec<Option<(List, u32)>>,
+) -> Result<KBox<Config>, NoMemory> {
+    let mut changes = KVec::with_capacity(elements.len())?;
+    for (list, _) in elements.iter().flatten() {
+        // One that is named twice is ended once.
+        if control.staging.known_list(*list).is_some_and(|staged| staged.open) {
+            let mut rules = control.staging.end(*list);
+            rules.seal()?;
+            let List { ruleset, kind } = *list;
+            let list = KArc::new(rules)?;
+            changes.push(ListChange { ruleset, kind, list })?;
+        }
     }
+    change_config(pf, control, changes)
+}
+
+/// Replaces lists of what packets see. The answer is what they saw before.
+fn change_config(pf: &Pf, control: &mut Control, changes: KVec<ListChange>) -> Result<KBox<Config>, NoMemory> {
     let config = {
         let level = SoftNet::raise();
         let section = pf.read(&level);
-        let lists = RulesetKind::ALL.iter().copied().zip(new);
-        let lists = lists.filter_map(|(kind, list)| Some((kind, list?)));
-        KBox::new(pf.config.read(&section).with_lists(lists))?
+        KBox::new(pf.config.read(&section).with(&control.staging.anchors, changes)?)?
     };
-    let scrubs = !config.scrub().rules().is_empty();
+    // Packets look for scrub rules only where there are some: before the first is there, and until the last has gone.
+    let scrubs = config.has(RulesetKind::Scrub);
     if scrubs {
         pf.scrubs.store(true, Ordering::Relaxed);
     }
     let old = pf.config.replace(config, &pf.passive);
     pf.scrubs.store(scrubs, Ordering::Relaxed);
-    for (kind, _) in elements.iter() {
-        let staged = control.staging.list(*kind);
-        staged.active = staged.ticket;
-    }
-    // The rules are freed here; nobody has to wait for that.
-    drop(control);
-    drop(old);
-    Ok(())
+    Ok(old)
 }
 
 /// DIOCBEGINADDRS.
@@ -251,47 +409,171 @@ pub(super) fn add_address(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
 /// DIOCADDRULE. The addresses that were gathered become the rule's, or are gone where it is refused.
 ///
 /// # Errors
-/// EBUSY for a stale ticket, EINVAL for what makes no sense, EOPNOTSUPP for what is not done here, ENOSPC for too many rules,
-/// ENOMEM.
+/// EBUSY for a stale ticket, EINVAL for what makes no sense or an anchor that is not there, EOPNOTSUPP for what is not done here,
+/// ENOSPC for too many rules, ENOMEM.
 pub(super) fn add(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(), Errno> {
-    main_ruleset(&arg.anchor, Errno::Eopnotsupp)?;
-    main_ruleset(&arg.anchor_call, Errno::Eopnotsupp)?;
     let kind = kind_of(arg.rule.action)?;
     let mut control = pf.control.lock();
-    let staging = &mut control.staging;
-    if !staging.list(kind).is_of(arg.ticket) || arg.pool_ticket != staging.pool_ticket {
+    let ruleset = control.staging.find(&arg.anchor, Errno::Einval)?;
+    let list = List { ruleset, kind };
+    if !control.staging.is_of(list, arg.ticket) || arg.pool_ticket != control.staging.pool_ticket {
         return Err(Errno::Ebusy);
     }
-    let addresses = take(&mut staging.pool);
-    let nr = staging.list(kind).rules.rules().len();
+    let nr = control.staging.list(list)?.rules.rules().len();
+    let added = make_rule(pf, caller, &mut control, arg, list, nr)
+        .and_then(|rule| Ok(control.staging.list(list)?.rules.push(rule)?));
+    if added.is_err() {
+        sweep(pf, &mut control);
+    }
+    added
+}
+
+/// A rule of the caller's, for number `nr` of a list. What its pool has gathered is its own.
+#[inline(never)]
+fn make_rule(
+    pf: &Pf,
+    caller: &Caller<'_>,
+    control: &mut Control,
+    arg: &IocRule,
+    list: List,
+    nr: usize,
+) -> Result<Rule, Errno> {
+    let addresses = take(&mut control.staging.pool);
     if nr >= MAX_RULES {
         return Err(Errno::Enospc);
     }
+    let nr = u32::try_from(nr).map_err(|_| Errno::Enospc)?;
     let mut source = rule::blank()?;
     source.as_mut_bytes().copy_from_slice(arg.rule.as_bytes());
     check_names(&mut source)?;
     source.cuid = caller.uid;
     source.cpid = caller.pid;
-    let numbers = numbers(pf, &mut control, &source)?;
-    let nr = u32::try_from(nr).map_err(|_| Errno::Enospc)?;
+    let mut numbers = numbers(pf, control, &source)?;
+    numbers.home = control.staging.anchors.name(list.ruleset).cloned();
+    numbers.call = match arg.anchor_call.to_bytes().ok_or(Errno::Einval)? {
+        [] => None,
+        call => Some(control.staging.anchors.call(list.ruleset, call)?),
+    };
+    source.anchor_relative = numbers.call.as_ref().map_or(0, |call| call.relative);
+    source.anchor_wildcard = numbers.call.as_ref().is_some_and(|call| call.wildcard).into();
     let mut rule = Rule::new(source, addresses, &numbers, nr)?;
     rule.find_queues(&pf.kernel)?;
     if rule.synproxy {
         pf.handshakes.prepare()?;
     }
-    Ok(control.staging.list(kind).rules.push(rule)?)
+    Ok(rule)
 }
 
-/// The numbers of the names that a rule speaks of, which get one where they have none.
+/// What the names stand for that a rule speaks of, which get numbers where they have none.
 fn numbers(pf: &Pf, control: &mut Control, rule: &pf_abi::Rule) -> Result<Numbers, Errno> {
+    let interface = match rule.ifname {
+        IfName::EMPTY => iface::ALL,
+        ifname => interfaces::number(pf, control, ifname)?,
+    };
+    let (src, dst) = (
+        interfaces::dynamic(pf, control, &rule.src.addr)?,
+        interfaces::dynamic(pf, control, &rule.dst.addr)?,
+    );
+    let mut tag = |name: &pf_abi::CName<{ pf_abi::PF_TAG_NAME_SIZE }>| match name.is_empty() {
+        true => Ok(None),
+        false => control.staging.tags.get(name).map(Some),
+    };
     Ok(Numbers {
-        interface: match rule.ifname {
-            IfName::EMPTY => iface::ALL,
-            ifname => interfaces::number(pf, control, ifname)?,
-        },
-        src: interfaces::dynamic(pf, control, &rule.src.addr)?,
-        dst: interfaces::dynamic(pf, control, &rule.dst.addr)?,
+        interface,
+        src,
+        dst,
+        tag: tag(&rule.tagname)?,
+        match_tag: tag(&rule.match_tagname)?,
+        ..Numbers::default()
     })
+}
+
+/// DIOCCHANGERULE: changes a list that is loaded, after DIOCCHANGERULE has given a ticket for it (`PF_CHANGE_GET_TICKET`).
+///
+/// # Errors
+/// EBUSY for a stale ticket of the pool; EINVAL for a stale ticket of the list, an anchor or a rule that is not there, and what
+/// makes no sense; as [`add`].
+pub(super) fn change(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(), Errno> {
+    let change = Change::try_from(arg.action).map_err(|_| Errno::Einval)?;
+    let kind = kind_of(arg.rule.action)?;
+    let mut control = pf.control.lock();
+    let adds = !matches!(change, Change::None | Change::Remove | Change::GetTicket);
+    if adds && arg.pool_ticket != control.staging.pool_ticket {
+        return Err(Errno::Ebusy);
+    }
+    let ruleset = control.staging.find(&arg.anchor, Errno::Einval)?;
+    let list = List { ruleset, kind };
+    match change {
+        Change::None => return Err(Errno::Einval),
+        Change::GetTicket => {
+            arg.ticket = control.staging.next_ticket();
+            control.staging.list(list)?.active = arg.ticket;
+            return Ok(());
+        }
+        _ if arg.ticket != control.staging.active(list) => return Err(Errno::Einval),
+        _ => (),
+    }
+    let len = with_list(pf, list, |rules| rules.len());
+    let named = || usize::try_from(arg.nr).ok().filter(|at| *at < len).ok_or(Errno::Einval);
+    let place = match change {
+        Change::AddHead => 0,
+        Change::AddTail => len,
+        Change::AddBefore | Change::Remove => named()?,
+        _ => named()? + 1,
+    };
+    let changed = (|| {
+        let new = match adds {
+            true => Some(KArc::new(make_rule(pf, caller, &mut control, arg, list, place)?)?),
+            false => None,
+        };
+        if adds && len >= MAX_RULES {
+            return Err(Errno::Enospc);
+        }
+        let mut rules = KVec::with_capacity(len + 1)?;
+        with_list(pf, list, |old| {
+            for rule in old {
+                rules.push(rule.clone())?;
+            }
+            Ok::<_, NoMemory>(())
+        })?;
+        match new {
+            Some(rule) => {
+                rules.push(rule)?;
+                if let Some(behind) = rules.get_mut(place..) {
+                    behind.rotate_right(1);
+                }
+            }
+            None => {
+                if let Some(behind) = rules.get_mut(place..) {
+                    behind.rotate_left(1);
+                }
+                rules.pop();
+            }
+        }
+        let mut changed = RuleList::new();
+        for rule in rules.iter() {
+            changed.share(rule.clone())?;
+        }
+        changed.seal()?;
+        let mut changes = KVec::new();
+        changes.push(ListChange {
+            ruleset,
+            kind,
+            list: KArc::new(changed)?,
+        })?;
+        let old = change_config(pf, &mut control, changes)?;
+        for (nr, rule) in (0..).zip(rules.iter()) {
+            rule.set_nr(nr);
+        }
+        Ok(old)
+    })();
+    if changed.is_ok() {
+        let ticket = control.staging.next_ticket();
+        control.staging.list(list)?.active = ticket;
+    }
+    sweep(pf, &mut control);
+    drop(control);
+    changed.map(drop)
 }
 
 /// Every name of a rule ends in a NUL, and is all zeros behind it.
@@ -307,28 +589,31 @@ fn check_names(rule: &mut pf_abi::Rule) -> Result<(), Errno> {
 }
 
 /// Does something with the rules that are loaded.
-pub(super) fn with_rules<R>(pf: &Pf, kind: RulesetKind, act: impl FnOnce(&[KArc<Rule>]) -> R) -> R {
+pub(super) fn with_list<R>(pf: &Pf, list: List, act: impl FnOnce(&[KArc<Rule>]) -> R) -> R {
     let level = SoftNet::raise();
     let section = pf.read(&level);
-    act(pf.config.read(&section).list(kind).map_or(&[], |list| list.rules()))
+    let rules = pf.config.read(&section).list_of(list.ruleset, list.kind);
+    act(rules.map_or(&[], |list| list.rules()))
 }
 
 /// The ticket of what is loaded.
-pub(super) fn active_ticket(control: &mut Control, kind: RulesetKind) -> u32 {
-    control.staging.list(kind).active
+pub(super) fn active_ticket(control: &Control, list: List) -> u32 {
+    control.staging.active(list)
 }
 
-/// DIOCGETRULES.
+/// DIOCGETRULES. EINVAL where there is no such anchor.
 pub(super) fn count(pf: &Pf, arg: &mut IocRule) -> Result<(), Errno> {
-    main_ruleset(&arg.anchor, Errno::Einval)?;
     let kind = kind_of(arg.rule.action)?;
-    let mut control = pf.control.lock();
-    arg.nr = with_rules(pf, kind, |rules| u32::try_from(rules.len()).unwrap_or(u32::MAX));
-    arg.ticket = control.staging.list(kind).active;
+    let control = pf.control.lock();
+    let ruleset = control.staging.find(&arg.anchor, Errno::Einval)?;
+    let list = List { ruleset, kind };
+    arg.nr = with_list(pf, list, |rules| u32::try_from(rules.len()).unwrap_or(u32::MAX));
+    arg.ticket = control.staging.active(list);
     Ok(())
 }
 
-/// DIOCGETRULE. EBUSY where the ticket is not that of what is loaded, and for a number that no rule has.
+/// DIOCGETRULE. EINVAL where there is no such anchor; EBUSY where the ticket is not that of what is loaded, and for a number that
+/// no rule has.
 pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(), Errno> {
     let clear = match arg.action {
         PF_GET_NONE => false,
@@ -336,53 +621,65 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
         PF_GET_CLR_CNTR => true,
         _ => return Err(Errno::Einval),
     };
-    main_ruleset(&arg.anchor, Errno::Einval)?;
     let kind = kind_of(arg.rule.action)?;
-    let mut control = pf.control.lock();
-    if arg.ticket != control.staging.list(kind).active {
+    let control = pf.control.lock();
+    let ruleset = control.staging.find(&arg.anchor, Errno::Einval)?;
+    if arg.ticket != control.staging.active(List { ruleset, kind }) {
         return Err(Errno::Ebusy);
     }
-    {
-        let level = SoftNet::raise();
-        let section = pf.read(&level);
-        let list = pf.config.read(&section).list(kind).ok_or(Errno::Ebusy)?;
-        let rule = list.rules().get(arg.nr as usize).ok_or(Errno::Ebusy)?;
-        rule.export(&mut arg.rule);
-        let interfaces = pf.interfaces.read(&section);
-        for (end, to) in [(&rule.src, &mut arg.rule.src), (&rule.dst, &mut arg.rule.dst)] {
-            // Where a kernel has a pointer, a count comes out.
-            to.addr.p = end.count(interfaces).map_or(0, |count| count as u64);
-        }
-        if clear {
-            rule.clear_counters();
-        }
+    let home = control.staging.anchors.name(ruleset).ok_or(Errno::Einval)?;
+    let level = SoftNet::raise();
+    let section = pf.read(&level);
+    let list = pf.config.read(&section).list_of(ruleset, kind).ok_or(Errno::Ebusy)?;
+    let rule = list.rules().get(arg.nr as usize).ok_or(Errno::Ebusy)?;
+    rule.export(&mut arg.rule);
+    let interfaces = pf.interfaces.read(&section);
+    for (end, to) in [(&rule.src, &mut arg.rule.src), (&rule.dst, &mut arg.rule.dst)] {
+        // Where a kernel has a pointer, a count comes out.
+        to.addr.p = end.count(interfaces).map_or(0, |count| count as u64);
+    }
+    if clear {
+        rule.clear_counters();
     }
     // No rule is ever skipped: not one stands in the way of the evaluation of the next.
     arg.rule.skip.fill(NO_RULE.into());
     arg.anchor_call = AnchorPath::EMPTY;
+    if let Some(call) = &rule.call {
+        call.write(home, arg.anchor_call.as_mut_bytes());
+    }
     Ok(())
 }
 
-/// DIOCCLRRULECTRS: clears the counters of the filter rules.
+/// DIOCCLRRULECTRS: clears the counters of the filter rules, those in anchors included.
 pub(super) fn clear_counters(pf: &Pf) -> Result<(), Errno> {
     // What is loaded stays as long as the mutex is held.
-    let _control = pf.control.lock();
-    let mut from = 0;
-    loop {
-        let cleared = with_rules(pf, RulesetKind::Filter, |rules| {
-            let batch = rules.iter().skip(from).take(BATCH);
-            batch.map(|rule| rule.clear_counters()).count()
-        });
-        if cleared == 0 {
-            return Ok(());
+    let control = pf.control.lock();
+    for number in 0..=u16::MAX {
+        let filter = List {
+            ruleset: number,
+            kind: RulesetKind::Filter,
+        };
+        if number != MAIN && usize::from(number) >= control.staging.anchors.len() {
+            break;
         }
-        from += cleared;
+        let mut from = 0;
+        loop {
+            let cleared = with_list(pf, filter, |rules| {
+                let batch = rules.iter().skip(from).take(BATCH);
+                batch.map(|rule| rule.clear_counters()).count()
+            });
+            if cleared == 0 {
+                break;
+            }
+            from += cleared;
+        }
     }
+    Ok(())
 }
 
-/// Does something with the pool of a loaded rule. EBUSY where there is no such rule.
-fn with_pool<R>(pf: &Pf, arg: &IocPoolAddr, kind: RulesetKind, act: impl FnOnce(&[PoolAddr]) -> R) -> Result<R, Errno> {
-    with_rules(pf, kind, |rules| {
+/// Does something with the pool of a loaded rule. EBUSY where there is no such rule, or no such anchor.
+fn with_pool<R>(pf: &Pf, arg: &IocPoolAddr, list: List, act: impl FnOnce(&[PoolAddr]) -> R) -> Result<R, Errno> {
+    with_list(pf, list, |rules| {
         let rule = match arg.r_last {
             0 => rules.get(arg.r_num as usize),
             _ => rules.last(),
@@ -391,36 +688,28 @@ fn with_pool<R>(pf: &Pf, arg: &IocPoolAddr, kind: RulesetKind, act: impl FnOnce(
     })
 }
 
+/// The list that a pool's rule stands in.
+fn list_of_pool(control: &Control, arg: &IocPoolAddr) -> Result<List, Errno> {
+    let kind = kind_of(arg.r_action)?;
+    let ruleset = control.staging.find(&arg.anchor, Errno::Ebusy)?;
+    Ok(List { ruleset, kind })
+}
+
 /// DIOCGETADDRS.
 pub(super) fn count_addresses(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
-    main_ruleset(&arg.anchor, Errno::Ebusy)?;
-    let kind = kind_of(arg.r_action)?;
-    arg.nr = with_pool(pf, arg, kind, |pool| u32::try_from(pool.len()).unwrap_or(u32::MAX))?;
+    let list = list_of_pool(&pf.control.lock(), arg)?;
+    arg.nr = with_pool(pf, arg, list, |pool| u32::try_from(pool.len()).unwrap_or(u32::MAX))?;
     Ok(())
 }
 
 /// DIOCGETADDR. EBUSY where the ticket is not that of what is loaded, and for a number that no address has.
 pub(super) fn get_address(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
-    main_ruleset(&arg.anchor, Errno::Ebusy)?;
-    let kind = kind_of(arg.r_action)?;
-    let mut control = pf.control.lock();
-    if arg.ticket != control.staging.list(kind).active {
+    let control = pf.control.lock();
+    let list = list_of_pool(&control, arg)?;
+    if arg.ticket != control.staging.active(list) {
         return Err(Errno::Ebusy);
     }
-    let address = with_pool(pf, arg, kind, |pool| pool.get(arg.nr as usize).copied())?;
+    let address = with_pool(pf, arg, list, |pool| pool.get(arg.nr as usize).copied())?;
     arg.addr = address.ok_or(Errno::Ebusy)?;
     Ok(())
-}
-
-/// DIOCGETRULESETS: none in the main ruleset. EINVAL for anchors, which there are none of.
-pub(super) fn count_anchors(arg: &mut IocRuleset) -> Result<(), Errno> {
-    main_ruleset(&arg.path, Errno::Einval)?;
-    arg.nr = 0;
-    Ok(())
-}
-
-/// DIOCGETRULESET: EBUSY, as no anchor has the number.
-pub(super) fn get_anchor(arg: &mut IocRuleset) -> Result<(), Errno> {
-    main_ruleset(&arg.path, Errno::Einval)?;
-    Err(Errno::Ebusy)
 }

@@ -19,6 +19,9 @@ impl Filter<'_> {
         let Some(state) = self.find(self.place(packet.direction, &key), &key) else {
             return Ok(false);
         };
+        if !self.is_bound_here(state) {
+            return Ok(false);
+        }
         // An error goes to whoever sent what it is about.
         if packet.dst != quote.src.addr {
             return Err(Reason::StateMismatch.into());

@@ -6,6 +6,7 @@
 use pf_abi::{PFOTHERS_MULTIPLE, PFOTHERS_SINGLE, Reason, Timeout};
 
 use super::{Filter, RESET, Refusal, count, translation};
+use crate::iface;
 use crate::packet::{Packet, Renumber, Transport, answer};
 use crate::state::proxy;
 use crate::state::tcp::{self, Fit};
@@ -21,6 +22,9 @@ impl Filter<'_> {
         let Some(state) = self.find(at, &key) else {
             return Ok(false);
         };
+        if !self.is_bound_here(state) {
+            return Ok(false);
+        }
         if packet.has_options && !state.rule().is_some_and(|rule| rule.allow_opts) {
             self.log_options(packet, state);
             return Err(Reason::IpOption.into());
@@ -83,6 +87,9 @@ impl Filter<'_> {
         count(state, packet);
         if let Some(extra) = state.extra() {
             self.attend(packet, state, extra);
+            if extra.tag != 0 {
+                packet.set_tag(extra.tag).map_err(|_| Reason::Memory)?;
+            }
         }
         Ok(true)
     }
@@ -118,6 +125,13 @@ impl Filter<'_> {
             });
         }
         fit
+    }
+
+    /// Whether a state holds on this interface: on any, unless it is bound to one.
+    #[inline]
+    pub(super) fn is_bound_here(&self, state: &State) -> bool {
+        let interface = state.interface();
+        interface == iface::ALL || interface == self.interface
     }
 }
 

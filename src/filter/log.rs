@@ -10,16 +10,18 @@ use pf_abi::{IfName, PF_LOG_ALL, Reason};
 
 use super::{Filter, Refusal, translation};
 use crate::kpi::Direction;
-use crate::log::Entry;
+use crate::log::{Entry, Within};
 use crate::mem::KArc;
 use crate::packet::{Packet, Rewrite};
-use crate::rule::Rule;
+use crate::rule::{Decision, MAIN, Rule};
 use crate::state::{Extra, State, StateKey};
 
 /// What the rules have said about a packet, for the log.
 #[derive(Default)]
 pub(super) struct Matched<'a> {
     rule: Option<&'a Rule>,
+    /// The rule of the main ruleset that led to the filter rule's anchor.
+    anchor: Option<&'a Rule>,
     translation: Option<(&'a Rule, Rewrite)>,
 }
 
@@ -30,12 +32,13 @@ impl<'a> Matched<'a> {
     }
 
     pub(super) fn new(
-        rule: Option<&'a KArc<Rule>>,
+        decision: Option<Decision<'a>>,
         translated: Option<(&'a KArc<Rule>, StateKey)>,
         direction: Direction,
     ) -> Self {
         Matched {
-            rule: rule.map(|rule| &**rule),
+            rule: decision.map(|decision| &**decision.rule),
+            anchor: decision.and_then(|decision| decision.anchor).map(|rule| &**rule),
             translation: translated.map(|(rule, key)| (&**rule, translation(&key, direction))),
         }
     }
@@ -63,7 +66,7 @@ impl Filter<'_> {
         }
         // A rule that blocks has matched; else what ended it counts.
         let reason = refused.and_then(|refusal| refusal.reason).unwrap_or(Reason::Match);
-        self.log(packet, rule, reason, refused.is_some());
+        self.log(packet, rule, matched.anchor, reason, refused.is_some());
     }
 
     /// Does what only some states ask for with each packet that passes by them.
@@ -82,25 +85,33 @@ impl Filter<'_> {
     fn log_known(&self, packet: &Packet, state: &State) {
         let translation = state.nat_rule().filter(|rule| rule.log & PF_LOG_ALL != 0);
         let rule = translation.or(state.rule()).map(|rule| &**rule);
-        self.log(packet, rule, Reason::Match, false);
+        let anchor = state
+            .extra()
+            .and_then(|extra| extra.anchor.as_ref())
+            .map(|rule| &**rule);
+        self.log(packet, rule, anchor, Reason::Match, false);
     }
 
     /// Logs a packet that is dropped because it has options that its state's rule does not allow.
     #[cold]
     pub(super) fn log_options(&self, packet: &Packet, state: &State) {
         let rule = state.rule().map(|rule| &**rule);
-        self.log(packet, rule, Reason::IpOption, true);
+        let anchor = state
+            .extra()
+            .and_then(|extra| extra.anchor.as_ref())
+            .map(|rule| &**rule);
+        self.log(packet, rule, anchor, Reason::IpOption, true);
     }
 
     /// Logs a packet whose headers cannot be read, on pflog0.
     #[cold]
     pub(super) fn log_malformed(&self, packet: &Packet, reason: Reason) {
         if matches!(reason, Reason::Short | Reason::IpOption) {
-            self.log(packet, None, reason, true);
+            self.log(packet, None, None, reason, true);
         }
     }
 
-    fn log(&self, packet: &Packet, rule: Option<&Rule>, reason: Reason, is_dropped: bool) {
+    fn log(&self, packet: &Packet, rule: Option<&Rule>, anchor: Option<&Rule>, reason: Reason, is_dropped: bool) {
         let number = rule.map_or(0, Rule::log_interface);
         if !self.pf.kernel.has_log_reader(number) {
             return;
@@ -113,7 +124,15 @@ impl Filter<'_> {
             direction: packet.direction,
             af: packet.af,
             rule,
-            within: None,
+            within: rule.and_then(|of| {
+                let home = of.home().filter(|home| home.number() != MAIN)?;
+                // A translation rule's anchor is not told: the rule itself stands for it.
+                let rule = anchor.unwrap_or(of);
+                Some(Within {
+                    rule,
+                    name: home.path(),
+                })
+            }),
             reason,
             is_dropped,
             owner: None,

@@ -5,17 +5,19 @@
 
 use core::sync::atomic::Ordering;
 
-use pf_abi::{PFOTHERS_SINGLE, Reason, Timeout};
+use pf_abi::{PFOTHERS_SINGLE, Reason, RulesetKind, Timeout};
 
 use super::log::Matched;
 use super::{Filter, Refusal, is_trackable, translation};
 use crate::iface;
-use crate::kpi::Direction;
+use crate::kpi::{Direction, SocketEnds, SocketOwner};
 use crate::mem::KArc;
+use crate::osfp::Systems;
 use crate::packet::{Packet, Renumber, Transport, answer};
-use crate::rule::{Action, Config, Rule, Subject};
+use crate::rule::{Action, Config, Decision, Rule, Subject};
 use crate::state::tcp;
 use crate::state::{Body, Course, Extra, Host, InsertError, Origin, Peer, StateKey, Tree, TreeKey};
+use crate::wire::{Af, Proto};
 
 impl<'a> Filter<'a> {
     /// Judges a packet without a state by the rules, and logs it.
@@ -35,17 +37,22 @@ impl<'a> Filter<'a> {
         let config = self.pf.config.read(self.section);
         let mut subject = packet.subject(self.interface);
         subject.group = self.interfaces.group(self.interface);
+        let tag = subject.tag;
         let translated = self.translate(config, packet, &mut subject, locked)?;
-        let rule = match &translated {
+        let decision = match &translated {
             Some((rule, _)) if rule.translate_pass => None,
-            _ => config.filter().last_match(&subject, &self.surroundings()),
+            _ => self.decide(config, packet, &mut subject),
         };
-        *matched = Matched::new(rule, translated, packet.direction);
+        let rule = decision.map(|decision| decision.rule);
+        let anchor = decision.and_then(|decision| decision.anchor);
+        *matched = Matched::new(decision, translated, packet.direction);
         self.pf.stats.count(Reason::Match);
         if let Some(rule) = rule
             && let Action::Block(to_send) = &rule.action
         {
-            rule.counters.count(packet.direction, packet.len.into());
+            for rule in [rule].into_iter().chain(anchor) {
+                rule.counters.count(packet.direction, packet.len.into());
+            }
             return Err(Refusal {
                 reason: None,
                 answers: [answer(&self.pf.kernel, packet, to_send), None],
@@ -60,15 +67,50 @@ impl<'a> Filter<'a> {
             if locked {
                 return Err(Reason::StateLocked.into());
             }
-            held = self.remember(packet, rule, translated)?;
+            held = self.remember(packet, decision, translated, subject.tag)?;
         }
-        for rule in rule.into_iter().chain(translated.map(|(rule, _)| rule)) {
+        if subject.tag != tag {
+            packet.set_tag(subject.tag).map_err(|_| Reason::Memory)?;
+        }
+        for rule in rule.into_iter().chain(anchor).chain(translated.map(|(rule, _)| rule)) {
             rule.counters.count(packet.direction, packet.len.into());
         }
         match held {
             Some(refusal) => Err(refusal),
             None => Ok(()),
         }
+    }
+
+    /// The filter rule that decides about the packet.
+    fn decide<'c>(&self, config: &'c Config, packet: &Packet, subject: &mut Subject) -> Option<Decision<'c>> {
+        let mut around = self.surroundings();
+        let asks = config.asks();
+        if asks.owner {
+            subject.owner = self.owner(subject);
+        }
+        if asks.os {
+            let known = self.pf.fingerprints.read(self.section);
+            let print = packet.fingerprint();
+            around.systems = Some(print.map_or(Systems::UNKNOWN, |print| known.find(&print)));
+        }
+        config.last_match(subject, &around)
+    }
+
+    /// Who has the socket that a packet comes from or goes to.
+    #[inline(never)]
+    fn owner(&self, subject: &Subject) -> Option<SocketOwner> {
+        let (src_port, dst_port) = subject.ports?;
+        let (src, dst) = ((subject.src.octets(), src_port), (subject.dst.octets(), dst_port));
+        let (local, remote) = match subject.direction {
+            Direction::Out => (src, dst),
+            Direction::In => (dst, src),
+        };
+        self.pf.kernel.socket_owner(&SocketEnds {
+            is_ipv6: subject.af == Af::Inet6,
+            is_tcp: subject.proto == Proto::TCP,
+            local,
+            remote,
+        })
     }
 
     /// The translation rule that is about the packet, and the three ends that it gives it; `subject` becomes what the filter
@@ -80,30 +122,26 @@ impl<'a> Filter<'a> {
         subject: &mut Subject,
         locked: bool,
     ) -> Result<Option<(&'c KArc<Rule>, StateKey)>, Refusal> {
-        let list = match packet.direction {
-            Direction::Out => config.nat(),
-            Direction::In => config.rdr(),
+        let kind = match packet.direction {
+            Direction::Out => RulesetKind::Nat,
+            Direction::In => RulesetKind::Rdr,
         };
-        if list.rules().is_empty() {
+        if !config.has(kind) {
             return Ok(None);
         }
         let around = self.surroundings();
         if matches!(packet.transport, Transport::Fragment) {
             // Without its ports there is no telling whether, and into what, it is to be translated.
-            for rule in list.rules().iter().filter(|rule| rule.may_match(subject, &around)) {
-                if rule.pool.is_some() {
-                    return Err(Reason::Fragment.into());
-                }
-                if rule.matches(subject, &around) {
-                    break;
-                }
-            }
-            return Ok(None);
+            let decision = config.first_match(kind, subject, &around);
+            return match decision {
+                Some(Decision { rule, .. }) if rule.pool.is_some() => Err(Reason::Fragment.into()),
+                _ => Ok(None),
+            };
         }
         if !is_trackable(packet) {
             return Ok(None);
         }
-        let Some(rule) = list.first_match(subject, &around) else {
+        let Some(Decision { rule, .. }) = config.first_match(kind, subject, &around) else {
             return Ok(None);
         };
         let Some(pool) = &rule.pool else {
@@ -172,10 +210,15 @@ impl<'a> Filter<'a> {
     fn remember(
         &self,
         packet: &mut Packet,
-        rule: Option<&KArc<Rule>>,
+        decision: Option<Decision<'_>>,
         translated: Option<(&KArc<Rule>, StateKey)>,
+        tag: u16,
     ) -> Result<Option<Refusal>, Refusal> {
-        let is_proxied = self.is_to_be_proxied(packet, rule.map(|rule| &**rule));
+        let is_proxied = self.is_to_be_proxied(packet, decision.map(|decision| &**decision.rule));
+        let (rule, anchor) = match decision {
+            Some(Decision { rule, anchor }) => (Some(rule), anchor),
+            None => (None, None),
+        };
         let (near, ext) = packet.ends();
         let (nat_rule, key) = match translated {
             Some((rule, key)) => (Some(rule.clone()), key),
@@ -202,7 +245,8 @@ impl<'a> Filter<'a> {
             self.pf.stats.count_limit(pf_abi::LCNT_STATES);
             return Err(Reason::StateLimit.into());
         }
-        let mut extra = Extra::of(rule.map(|rule| &**rule), nat_rule.as_deref()).map_err(|_| Reason::Memory)?;
+        let mut extra =
+            Extra::of(rule.map(|rule| &**rule), nat_rule.as_deref(), anchor, tag).map_err(|_| Reason::Memory)?;
         if rule.is_some_and(|rule| rule.modulate) && packet.is_first_syn() {
             self.modulate(packet, &key, &mut body)?;
         }
@@ -218,7 +262,10 @@ impl<'a> Filter<'a> {
         let origin = Origin {
             key,
             direction: packet.direction,
-            interface: iface::ALL,
+            interface: match rule.or(nat_rule.as_ref()) {
+                Some(rule) if rule.if_bound => self.interface,
+                _ => iface::ALL,
+            },
             rule: rule.cloned(),
             nat_rule,
             extra,

@@ -100,3 +100,37 @@ pub struct Caller<'a> {
     /// The caller's memory, behind the pointers in the arguments.
     pub memory: &'a UserMemory,
 }
+
+/// The two ends of a connection whose socket is looked for. Addresses are in network order, an IPv4 one in the first four bytes;
+/// ports in host order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketEnds {
+    /// IPv6, or else IPv4.
+    pub is_ipv6: bool,
+    /// TCP, or else UDP.
+    pub is_tcp: bool,
+    /// This machine's end.
+    pub local: ([u8; 16], u16),
+    /// The other end.
+    pub remote: ([u8; 16], u16),
+}
+
+/// Where packets to an address leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// By the interface with this index.
+    By(u16),
+    /// Nowhere.
+    None,
+    /// It cannot be told at the moment.
+    Unknown,
+}
+
+/// Who has a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketOwner {
+    /// The effective user.
+    pub uid: u32,
+    /// The effective group.
+    pub gid: u32,
+}

@@ -34,6 +34,11 @@ impl<T> KArc<T> {
         self.0 == other.0
     }
 
+    /// Whether there are other owners. Who has the only one can be sure that there are none.
+    pub fn is_shared(&self) -> bool {
+        self.counted().owners.load(Ordering::Acquire) > 1
+    }
+
     fn counted(&self) -> &Counted<T> {
         // SAFETY: by the invariant the value lives as long as we are counted.
         unsafe { self.0.as_ref() }

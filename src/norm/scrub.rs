@@ -14,7 +14,8 @@ use crate::rule::{Action, Rule};
 
 /// The rule that decides what becomes of a fragment; nothing where none does.
 pub(super) fn rule_of_fragment<'a>(packet: &Packet, scene: &Scene<'a>) -> Option<&'a KArc<Rule>> {
-    let subject = packet.subject(scene.interface);
+    let mut subject = packet.subject(scene.interface);
+    subject.group = scene.around.interfaces.group(scene.interface);
     let rule = scene.rules.rules().iter().find(|rule| {
         rule.may_match(&subject, &scene.around)
             && (rule.action == Action::Scrub || rule.matches(&subject, &scene.around))

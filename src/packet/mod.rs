@@ -18,7 +18,7 @@ mod renumber;
 mod rewrite;
 mod scrub;
 
-use pf_abi::Reason;
+use pf_abi::{PF_OSFP_DF, PF_OSFP_INET6, Reason};
 use zerocopy::FromZeros;
 
 pub(crate) use answer::is_host;
@@ -30,7 +30,8 @@ pub use rewrite::Rewrite;
 pub use scrub::Timestamps;
 
 use crate::iface;
-use crate::kpi::{Direction, Mbuf};
+use crate::kpi::{Direction, Mbuf, NoMemory};
+use crate::osfp::Print;
 use crate::rule::Subject;
 use crate::state::tcp::Segment;
 use crate::state::{Host, TreeKey};
@@ -244,7 +245,59 @@ impl Packet {
                 _ => None,
             },
             fragment: matches!(self.transport, Transport::Fragment),
+            tos: self.tos(),
+            tag: self.mbuf.tag(),
+            owner: None,
         }
+    }
+
+    /// The type of service, or IPv6's traffic class.
+    fn tos(&self) -> u8 {
+        let mut first = [0; 2];
+        if !Mbuf::copy(&self.mbuf, 0, &mut first) {
+            return 0;
+        }
+        match self.af {
+            Af::Inet => first[1],
+            Af::Inet6 => (u16::from_be_bytes(first) >> 4) as u8,
+        }
+    }
+
+    /// Gives the packet a tag, which it carries to the next interface.
+    pub fn set_tag(&mut self, tag: u16) -> Result<(), NoMemory> {
+        self.mbuf.set_tag(tag)
+    }
+
+    /// What a SYN shows of the system that sent it; nothing for any other packet.
+    #[inline(never)]
+    pub fn fingerprint(&self) -> Option<Print> {
+        let Transport::Tcp { header, header_len, .. } = &self.transport else {
+            return None;
+        };
+        let flags = header.flags();
+        if flags & (tcp::TcpFlags::SYN | tcp::TcpFlags::ACK) != tcp::TcpFlags::SYN {
+            return None;
+        }
+        let mut first = [0; 9];
+        if !Mbuf::copy(&self.mbuf, 0, &mut first) {
+            return None;
+        }
+        let (ttl, ip_flags) = match self.af {
+            Af::Inet => (first[8], if first[6] & 0x40 != 0 { PF_OSFP_DF } else { 0 }),
+            Af::Inet6 => (first[7], PF_OSFP_DF | PF_OSFP_INET6),
+        };
+        let mut print = Print {
+            window: header.window.get(),
+            size: self.len,
+            ttl,
+            flags: ip_flags,
+            ..Print::default()
+        };
+        let mut options = [0; tcp::MAX_HEADER_LEN - tcp::HEADER_LEN];
+        let len = usize::from(*header_len).saturating_sub(tcp::HEADER_LEN);
+        let options = options.get_mut(..len)?;
+        let is_there = Mbuf::copy(&self.mbuf, usize::from(self.offset) + tcp::HEADER_LEN, options);
+        (is_there && print.read_options(options)).then_some(print)
     }
 
     /// The two ends as states know them: the one on our side of the interface, and the one on the other side. An ICMP query

@@ -5,9 +5,9 @@
 
 use pf_abi as abi;
 
-use super::Surroundings;
+use super::{Subject, Surroundings};
 use crate::iface::{DynamicAddr, Interfaces};
-use crate::kpi::Errno;
+use crate::kpi::{Errno, Route};
 use crate::wire::{Addr, Af};
 
 /// How two numbers bound a port.
@@ -94,6 +94,28 @@ enum Within {
     Net(Net),
     /// What addresses an interface has.
     Dynamic(DynamicAddr),
+    /// `no-route`: addresses to which there is no route.
+    NoRoute,
+    /// `urpf-failed`: addresses to which the route is by another interface than the packet's.
+    UrpfFailed,
+}
+
+/// Where packets to an address leave: the interface by its number.
+#[inline(never)]
+fn route(af: Af, addr: &Addr, around: &Surroundings<'_>) -> Route {
+    match around.kernel.route(af == Af::Inet6, &addr.octets()) {
+        Route::By(ifindex) => Route::By(around.interfaces.number(ifindex)),
+        other => other,
+    }
+}
+
+/// Whether a packet that comes from there would not come in here. What comes from nowhere has failed as well.
+fn has_wrong_interface(subject: &Subject, addr: &Addr, around: &Surroundings<'_>) -> bool {
+    match route(subject.af, addr, around) {
+        Route::By(interface) => interface != subject.interface,
+        Route::None => true,
+        Route::Unknown => false,
+    }
 }
 
 /// One end of the packets that a rule is about.
@@ -106,13 +128,15 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Takes the ABI's. `interface` is the number of the interface whose addresses are meant, if they are. An address of a rule
-    /// for both families is EINVAL; a table or a route is EOPNOTSUPP.
+    /// for both families is EINVAL; a table or a route's label is EOPNOTSUPP.
     pub fn new(from: &abi::RuleAddr, interface: u16, af: Option<Af>) -> Result<Self, Errno> {
         let within = match abi::AddrKind::try_from(from.addr.kind) {
             Ok(abi::AddrKind::DynIfTl) => {
                 let mask = Addr::from(from.addr.a.mask);
                 Within::Dynamic(DynamicAddr::new(interface, from.addr.iflags, mask)?)
             }
+            Ok(abi::AddrKind::NoRoute) => Within::NoRoute,
+            Ok(abi::AddrKind::UrpfFailed) => Within::UrpfFailed,
             _ => Within::Net(Net::new(&from.addr, af)?),
         };
         Ok(Endpoint {
@@ -124,10 +148,12 @@ impl Endpoint {
 
     /// Whether the address is within; `! any` matches nothing.
     #[inline]
-    pub fn matches_addr(&self, af: Af, addr: &Addr, around: &Surroundings<'_>) -> bool {
+    pub fn matches_addr(&self, subject: &Subject, addr: &Addr, around: &Surroundings<'_>) -> bool {
         let within = match &self.within {
             Within::Net(net) => net.contains(addr),
-            Within::Dynamic(dynamic) => dynamic.contains(around.interfaces, af, addr),
+            Within::Dynamic(dynamic) => dynamic.contains(around.interfaces, subject.af, addr),
+            Within::NoRoute => route(subject.af, addr, around) == Route::None,
+            Within::UrpfFailed => has_wrong_interface(subject, addr, around),
         };
         within != self.negated
     }
@@ -135,7 +161,7 @@ impl Endpoint {
     /// How many addresses it stands for now, where that may change.
     pub fn count(&self, interfaces: &Interfaces) -> Option<usize> {
         match &self.within {
-            Within::Net(_) => None,
+            Within::Net(_) | Within::NoRoute | Within::UrpfFailed => None,
             Within::Dynamic(dynamic) => Some(dynamic.count(interfaces)),
         }
     }
@@ -144,6 +170,28 @@ impl Endpoint {
     #[inline]
     pub fn matches_port(&self, port: u16) -> bool {
         self.port.matches(port)
+    }
+
+    /// The prefix that an address has to have, where it is one network of a family and no more is to be known.
+    pub(super) fn prefix(&self, af: Option<Af>) -> Option<(Addr, u8, Af)> {
+        let af = af?;
+        match &self.within {
+            Within::Net(net) if !self.negated => {
+                let mask = net.mask.to_bits();
+                let length = mask.leading_ones();
+                let is_plain = mask.checked_shl(length).unwrap_or(0) == 0;
+                let length = u8::try_from(length)
+                    .ok()
+                    .filter(|length| is_plain && *length <= af.bits())?;
+                Some((net.addr, length, af))
+            }
+            _ => None,
+        }
+    }
+
+    /// The one port that is looked for, if there is one.
+    pub(super) fn only_port(&self) -> Option<u16> {
+        (self.port.op == abi::PortOp::Equal).then_some(self.port.low)
     }
 
     /// The lowest port of a range, or the one port.

@@ -37,31 +37,24 @@ pub(super) fn action(source: &abi::Rule) -> Result<Action, Errno> {
 /// A rule that asks for what is not done here is refused, rather than loaded and not obeyed.
 pub(super) fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
     let flags = abi::PFRULE_RETURNRST | abi::PFRULE_RETURNICMP | abi::PFRULE_RETURN | abi::PFRULE_FRAGMENT
+        | abi::PFRULE_IFBOUND
         // Nothing announces states, so none is announced.
         | abi::PFRULE_NOSYNC
         | super::scrub::FLAGS;
     let asks = source.rule_flag & !flags != 0
         || source.rt != abi::PF_NOPFROUTE
-        || source.os_fingerprint != abi::PF_OSFP_ANY
         || source.rtableid > 0
-        || source.uid.op != abi::PF_OP_NONE
-        || source.gid.op != abi::PF_OP_NONE
         || source.log & abi::PF_LOG_SOCKET_LOOKUP != 0
-        || source.prob != 0
-        || source.tos != 0
         || source.max_src_nodes != 0
         || source.max_src_states != 0
         || source.max_src_conn != 0
         || source.max_src_conn_rate.limit != 0
-        || !source.tagname.is_empty()
-        || !source.match_tagname.is_empty()
         || !source.overload_tblname.is_empty();
     if asks { Err(Errno::Eopnotsupp) } else { Ok(()) }
 }
 
 /// Takes out of a rule what is the kernel's to say.
-pub(super) fn strip(source: &mut abi::Rule, nr: u32) {
-    source.nr = nr;
+pub(super) fn strip(source: &mut abi::Rule) {
     source.skip = Default::default();
     source.entries = Default::default();
     source.rpool.list = Default::default();

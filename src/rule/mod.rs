@@ -8,24 +8,31 @@
 //! # Locking
 //! None. What is counted is atomic.
 
+mod anchor;
 mod endpoint;
+mod index;
 mod load;
 mod matching;
+mod owner;
 mod ruleset;
 mod scrub;
+mod tag;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pf_abi as abi;
 use zerocopy::IntoBytes;
 
+pub use anchor::{Anchors, Call, MAIN, RulesetName};
 pub use endpoint::{Endpoint, Net, PortMatch};
-pub use matching::{Subject, Surroundings};
-pub use ruleset::{Config, RuleList};
+pub use matching::{Decision, Subject, Surroundings};
+pub use owner::OwnerMatch;
+pub use ruleset::{Asks, Config, ListChange, RuleList, Ruleset};
 pub use scrub::{FragmentPolicy, Scrub};
+pub use tag::{Tag, Tags};
 
 use crate::kpi::{Direction, Errno, Kernel, NoMemory};
-use crate::mem::{KBox, Tally};
+use crate::mem::{KArc, KBox, Tally};
 use crate::nat::Pool;
 use crate::wire::tcp::TcpFlags;
 use crate::wire::{Af, Proto};
@@ -100,8 +107,8 @@ impl Counters {
     }
 }
 
-/// The numbers of the names that a rule speaks of.
-#[derive(Debug, Clone, Copy, Default)]
+/// What the names stand for that a rule speaks of.
+#[derive(Debug, Clone, Default)]
 pub struct Numbers {
     /// Of its interface, or the group; 0 for any.
     pub interface: u16,
@@ -109,6 +116,14 @@ pub struct Numbers {
     pub src: u16,
     /// The same of its destination.
     pub dst: u16,
+    /// The tag that it gives.
+    pub tag: Option<KArc<Tag>>,
+    /// The tag that it asks for.
+    pub match_tag: Option<KArc<Tag>>,
+    /// The ruleset that it stands in; nothing for one that stands alone.
+    pub home: Option<KArc<RulesetName>>,
+    /// The anchor that it calls.
+    pub call: Option<Call>,
 }
 
 /// A rule of any list.
@@ -144,6 +159,30 @@ pub struct Rule {
     pub icmp_code: Option<u8>,
     /// Fragments only.
     pub fragments_only: bool,
+    /// One of the next asks something.
+    is_particular: bool,
+    /// The type of service; 0 for any.
+    pub tos: u8,
+    /// The number of the tag that the packet must have; 0 for any.
+    pub match_tag: u16,
+    /// Every tag but that one, and none.
+    pub match_tag_negated: bool,
+    /// `user`
+    pub user: OwnerMatch,
+    /// `group`
+    pub group: OwnerMatch,
+    /// `PF_OSFP_*`, or the number of a system.
+    pub os: u32,
+    /// Of 2^32 packets, how many match; 0 for all.
+    pub probability: u32,
+    /// The number of the tag that packets get which match; 0 for none.
+    pub tag: u16,
+    /// The anchor that is evaluated where the rule matches.
+    pub call: Option<Call>,
+    /// What keeps the numbers of its tags.
+    _tags: [Option<KArc<Tag>>; 2],
+    /// The ruleset that it stands in.
+    home: Option<KArc<RulesetName>>,
     /// Make a state.
     pub keep_state: bool,
     /// `modulate state`: the numbers of TCP connections are shifted.
@@ -154,6 +193,8 @@ pub struct Rule {
     pub allow_opts: bool,
     /// The filter rules are not evaluated for what this rule translates.
     pub translate_pass: bool,
+    /// States hold for packets on the interface of their first packet alone.
+    pub if_bound: bool,
     /// States that the rule may have; 0 for no limit.
     pub max_states: u32,
     /// Timeouts of its own, by PFTM_*; 0 where the global one applies.
@@ -170,8 +211,8 @@ pub struct Rule {
     pub counters: Counters,
     /// States that it has.
     pub states: AtomicU32,
-    /// Its number in its list.
-    pub nr: u32,
+    /// Its number in its list, which changes where others are put before it.
+    nr: AtomicU32,
     /// The rule as it was loaded, without counters and kernel pointers: what DIOCGETRULE hands out.
     source: KBox<abi::Rule>,
     /// The addresses of its pool as they were loaded.
@@ -192,8 +233,13 @@ impl Rule {
         numbers: &Numbers,
         nr: u32,
     ) -> Result<Self, Errno> {
+        let number = |tag: &Option<KArc<Tag>>| tag.as_ref().map_or(0, |tag| tag.number());
         load::refuse_unsupported(&source)?;
-        let action = load::action(&source)?;
+        let action = match &numbers.call {
+            // Whatever it says: what happens is up to the rules in the anchor.
+            Some(_) => Action::Pass,
+            None => load::action(&source)?,
+        };
         let direction = match abi::Direction::try_from(source.direction).map_err(|_| Errno::Einval)? {
             abi::Direction::InOut => None,
             abi::Direction::In => Some(Direction::In),
@@ -227,8 +273,27 @@ impl Rule {
             _ => return Err(Errno::Einval),
         };
         let scrub = Scrub::new(&source)?;
-        load::strip(&mut source, nr);
+        load::strip(&mut source);
+        let (user, group) = (OwnerMatch::new(&source.uid)?, OwnerMatch::new(&source.gid)?);
         Ok(Rule {
+            is_particular: source.tos != 0
+                || numbers.match_tag.is_some()
+                || !user.is_any()
+                || !group.is_any()
+                || source.os_fingerprint != abi::PF_OSFP_ANY
+                || source.prob != 0,
+            tos: source.tos,
+            match_tag: number(&numbers.match_tag),
+            match_tag_negated: source.match_tag_not != 0,
+            user,
+            group,
+            os: source.os_fingerprint,
+            probability: source.prob,
+            tag: number(&numbers.tag),
+            _tags: [numbers.tag.clone(), numbers.match_tag.clone()],
+            call: numbers.call.clone(),
+            home: numbers.home.clone(),
+            if_bound: source.rule_flag & abi::PFRULE_IFBOUND != 0,
             action,
             direction,
             quick: source.quick != 0,
@@ -257,7 +322,7 @@ impl Rule {
             evaluations: AtomicU64::new(0),
             counters: Counters::new()?,
             states: AtomicU32::new(0),
-            nr,
+            nr: AtomicU32::new(nr),
             source,
             addresses,
         })
@@ -267,6 +332,9 @@ impl Rule {
     pub fn export(&self, to: &mut abi::Rule) {
         // Byte by byte: a clone would pass over the stack.
         to.as_mut_bytes().copy_from_slice(self.source.as_bytes());
+        to.nr = self.nr();
+        to.tag = self.tag;
+        to.match_tag = self.match_tag;
         to.evaluations = self.evaluations.load(Ordering::Relaxed);
         to.packets = self.counters.packets();
         to.bytes = self.counters.bytes();
@@ -279,7 +347,7 @@ impl Rule {
             evaluations: self.evaluations.load(Ordering::Relaxed),
             packets: self.counters.packets(),
             bytes: self.counters.bytes(),
-            nr: self.nr,
+            nr: self.nr(),
             states: self.states.load(Ordering::Relaxed),
             ..abi::RuleCounters::default()
         };
@@ -316,6 +384,29 @@ impl Rule {
     /// The user and the process that loaded it.
     pub fn loaded_by(&self) -> (u32, i32) {
         (self.source.cuid, self.source.cpid)
+    }
+
+    /// Its number in its list.
+    pub fn nr(&self) -> u32 {
+        self.nr.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another number in its list.
+    pub fn set_nr(&self, nr: u32) {
+        self.nr.store(nr, Ordering::Relaxed);
+    }
+
+    /// The ruleset that it stands in; nothing for one that stands alone.
+    pub fn home(&self) -> Option<&KArc<RulesetName>> {
+        self.home.as_ref()
+    }
+
+    /// What it asks about that is found out only where a rule does.
+    pub fn asks(&self) -> Asks {
+        Asks {
+            owner: !self.user.is_any() || !self.group.is_any(),
+            os: self.os != abi::PF_OSFP_ANY,
+        }
     }
 
     /// The addresses of its pool.

@@ -15,6 +15,8 @@ use crate::rule::Rule;
 pub struct Extra {
     /// The rule of the main ruleset that led to the anchor in which the state's rule stands: it counts the state's packets, too.
     pub anchor: Option<KArc<Rule>>,
+    /// The number of the tag that its packets get; 0 for none.
+    pub tag: u16,
     /// Each of its packets is logged: `log (all)`.
     pub log_all: bool,
     /// Its rule names a queue that the kernel has.
@@ -25,18 +27,25 @@ pub struct Extra {
 
 impl Extra {
     /// What a state of these rules has, if that is anything.
-    pub fn of(rule: Option<&Rule>, nat_rule: Option<&Rule>) -> Result<Option<KBox<Extra>>, NoMemory> {
+    pub fn of(
+        rule: Option<&Rule>,
+        nat_rule: Option<&Rule>,
+        anchor: Option<&KArc<Rule>>,
+        tag: u16,
+    ) -> Result<Option<KBox<Extra>>, NoMemory> {
         let log_all = [rule, nat_rule]
             .into_iter()
             .flatten()
             .any(|rule| rule.log & PF_LOG_ALL != 0);
         let queued = rule.is_some_and(|rule| rule.queues.is_some());
-        if !log_all && !queued {
+        if !log_all && !queued && anchor.is_none() && tag == 0 {
             return Ok(None);
         }
         KBox::new(Extra {
             log_all,
             queued,
+            anchor: anchor.cloned(),
+            tag,
             ..Extra::default()
         })
         .map(Some)

@@ -118,7 +118,7 @@ pub struct Origin {
     pub key: StateKey,
     /// The direction of the first packet.
     pub direction: Direction,
-    /// The interface that the first packet crossed, by its number in the interface table.
+    /// The interface that the state is bound to, by its number in the interface table.
     pub interface: u16,
     /// The rule that made the state; the default rule if there is none.
     pub rule: Option<KArc<Rule>>,
@@ -189,7 +189,9 @@ impl State {
         self.direction
     }
 
-    /// The interface that the first packet crossed, by its number in the interface table.
+    /// The interface that the first packet crossed, by its number in the interface table, where the state is bound to it; else
+    /// [`ALL`](crate::iface::ALL).
+    #[inline]
     pub fn interface(&self) -> u16 {
         self.interface
     }

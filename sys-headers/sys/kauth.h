@@ -30,5 +30,7 @@ kauth_listener_t	kauth_listen_scope(const char *, kauth_scope_callback_t, void *
 void			kauth_unlisten_scope(kauth_listener_t);
 int			kauth_authorize_network(kauth_cred_t, kauth_action_t, enum kauth_network_req, void *, void *, void *);
 uid_t			kauth_cred_getuid(kauth_cred_t);
+uid_t			kauth_cred_geteuid(kauth_cred_t);
+gid_t			kauth_cred_getegid(kauth_cred_t);
 
 #endif

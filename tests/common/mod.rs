@@ -273,6 +273,74 @@ impl Machine {
         transaction.call(self, DIOCXCOMMIT)
     }
 
+    /// Loads rules of one kind into an anchor, as one transaction. A rule may call an anchor: its pool is that call then.
+    pub(crate) fn load_into(&self, path: &str, kind: RulesetKind, rules: &[(Rule, &str)]) -> Result<(), Errno> {
+        let mut transaction = Transaction::new(&[kind]);
+        transaction.elements()[0].anchor = AnchorPath::new(path).unwrap();
+        transaction.call(self, DIOCXBEGIN)?;
+        for (rule, call) in rules {
+            self.add_rule_to(path, transaction.ticket(kind), rule, call)?;
+        }
+        transaction.call(self, DIOCXCOMMIT)
+    }
+
+    /// DIOCADDRULE of a rule in an anchor, which may call one.
+    pub(crate) fn add_rule_to(&self, path: &str, ticket: u32, rule: &Rule, call: &str) -> Result<(), Errno> {
+        let mut arg = IocRule {
+            ticket,
+            pool_ticket: self.pool(&[])?,
+            rule: rule.clone(),
+            anchor: AnchorPath::new(path).unwrap(),
+            anchor_call: AnchorPath::new(call).unwrap(),
+            ..IocRule::default()
+        };
+        self.ioctl(DIOCADDRULE, &mut arg)
+    }
+
+    /// The names of the anchors right within one.
+    pub(crate) fn anchors(&self, path: &str) -> Result<Vec<String>, Errno> {
+        let path = AnchorPath::new(path).unwrap();
+        let mut arg = IocRuleset {
+            path,
+            ..IocRuleset::default()
+        };
+        self.read_ioctl(DIOCGETRULESETS, &mut arg)?;
+        let name = |nr| {
+            let mut arg = IocRuleset {
+                nr,
+                path,
+                ..IocRuleset::default()
+            };
+            self.read_ioctl(DIOCGETRULESET, &mut arg).unwrap();
+            arg.name.as_str().unwrap().to_owned()
+        };
+        Ok((0..arg.nr).map(name).collect())
+    }
+
+    /// The rules of a ruleset and what they call, as a reader sees them.
+    pub(crate) fn rules_of(&self, path: &str, action: Action) -> Result<Vec<(Rule, String)>, Errno> {
+        let anchor = AnchorPath::new(path).unwrap();
+        let mut arg = IocRule {
+            anchor,
+            ..IocRule::default()
+        };
+        arg.rule.action = action.into();
+        self.read_ioctl(DIOCGETRULES, &mut arg)?;
+        let ticket = arg.ticket;
+        let rule = |nr| {
+            let mut arg = IocRule {
+                nr,
+                ticket,
+                anchor,
+                ..IocRule::default()
+            };
+            arg.rule.action = action.into();
+            self.read_ioctl(DIOCGETRULE, &mut arg)?;
+            Ok((arg.rule, arg.anchor_call.as_str().unwrap().to_owned()))
+        };
+        (0..arg.nr).map(rule).collect()
+    }
+
     /// The rules that are loaded, as a reader sees them.
     pub(crate) fn rules(&self, action: Action) -> Vec<Rule> {
         let mut arg = IocRule::default();

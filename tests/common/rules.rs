@@ -186,6 +186,23 @@ pub(crate) trait Words: Sized {
         self.change(|rule| rule.max_states = states)
     }
 
+    fn label(self, label: &str) -> Self {
+        self.change(|rule| rule.label = CName::new(label).unwrap())
+    }
+
+    fn tag(self, tag: &str) -> Self {
+        self.change(|rule| rule.tagname = CName::new(tag).unwrap())
+    }
+
+    /// `tagged x`, `! tagged x`
+    fn tagged(self, tag: &str) -> Self {
+        let (tag, negated) = match tag.strip_prefix("! ") {
+            Some(tag) => (tag, 1),
+            None => (tag, 0),
+        };
+        self.change(|rule| (rule.match_tagname, rule.match_tag_not) = (CName::new(tag).unwrap(), negated))
+    }
+
     fn timeout(self, timeout: Timeout, seconds: u32) -> Self {
         self.change(|rule| rule.timeout[timeout as usize] = seconds)
     }

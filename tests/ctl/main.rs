@@ -4,6 +4,7 @@
 mod common;
 
 mod access;
+mod anchors;
 mod bulk;
 mod options;
 mod restore;

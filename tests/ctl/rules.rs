@@ -247,7 +247,7 @@ fn transactions_that_lie_about_their_elements() {
         assert_eq!(call(1, esize - 4, array), Err(Errno::Enodev), "{name:?}");
         assert_eq!(call(1, -1, array), Err(Errno::Enodev), "{name:?}");
         assert_eq!(call(-1, esize, array), Err(Errno::Einval), "{name:?}");
-        assert_eq!(call(65, esize, many), Err(Errno::Einval), "{name:?}");
+        assert_eq!(call((1 << 14) + 1, esize, many), Err(Errno::Einval), "{name:?}");
         assert_eq!(call(i32::MAX, esize, many), Err(Errno::Einval), "{name:?}");
         assert_eq!(call(2, esize, array), Err(Errno::Efault), "{name:?}");
         assert_eq!(call(1, esize, UserPtr(0)), Err(Errno::Efault), "{name:?}");
@@ -263,12 +263,12 @@ fn transactions_that_lie_about_their_elements() {
 }
 
 #[test]
-fn anchors_are_refused() {
+fn paths_without_an_end_are_refused() {
     let machine = Machine::new();
-    let anchor = AnchorPath::new("ftp-proxy").unwrap();
     let mut endless = AnchorPath::EMPTY;
     endless.as_mut_bytes().fill(b'a');
-    for (anchor, errno) in [(anchor, Errno::Eopnotsupp), (endless, Errno::Einval)] {
+    {
+        let (anchor, errno) = (endless, Errno::Einval);
         let mut transaction = Transaction::new(&[Filter]);
         transaction.elements()[0].anchor = anchor;
         assert_eq!(transaction.call(&machine, DIOCXBEGIN), Err(errno));
@@ -623,10 +623,7 @@ fn a_session_of_pfctl() {
     machine.ioctl(DIOCSETHOSTID, &mut 0).unwrap();
     transaction.call(&machine, DIOCXCOMMIT).unwrap();
     machine.command(DIOCSTART).unwrap();
-    assert_eq!(
-        machine.read_ioctl(DIOCOSFPGET, &mut OsfpIoctl::default()),
-        Err(Errno::Ebusy)
-    );
+    machine.read_ioctl(DIOCOSFPGET, &mut OsfpIoctl::default()).unwrap();
     for (action, labels) in [
         (Action::Scrub, vec![]),
         (Action::Pass, vec!["rule"]),

@@ -1,5 +1,6 @@
 //! The engine's packet path from its public doors: packets in; verdicts, packets, states and counters out.
 
+mod anchors;
 mod burst;
 #[path = "../common/mod.rs"]
 mod common;
@@ -11,6 +12,7 @@ mod icmp;
 mod interfaces;
 mod lock;
 mod log;
+mod matching;
 mod memory;
 mod modulate;
 mod nat;

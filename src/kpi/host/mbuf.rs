@@ -17,6 +17,7 @@ pub struct Mbuf {
     /// 0 for none.
     queue: u32,
     refragmented: bool,
+    tag: u16,
 }
 
 impl Mbuf {
@@ -28,6 +29,7 @@ impl Mbuf {
             from_pf: false,
             queue: 0,
             refragmented: false,
+            tag: 0,
         }
     }
 
@@ -40,6 +42,7 @@ impl Mbuf {
             from_pf: false,
             queue: 0,
             refragmented: false,
+            tag: 0,
         }
     }
 
@@ -134,6 +137,7 @@ impl Mbuf {
             from_pf: false,
             queue: 0,
             refragmented: false,
+            tag: 0,
         })
     }
 
@@ -189,6 +193,18 @@ impl Mbuf {
     #[inline]
     pub fn is_from_pf(&self) -> bool {
         self.from_pf
+    }
+
+    /// The number of the tag that a rule gave the packet; 0 for none.
+    #[inline]
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// Gives the packet a tag.
+    pub fn set_tag(&mut self, tag: u16) -> Result<(), NoMemory> {
+        self.tag = tag;
+        Ok(())
     }
 
     /// Marks the packet as pf's own.

@@ -23,7 +23,7 @@ pub use pool::Pool;
 
 use pf_abi::{CName, LogHeader, PF_QNAME_SIZE};
 
-use super::{Errno, LogLevel, NoMemory, Stripe};
+use super::{Errno, LogLevel, NoMemory, Route, SocketEnds, SocketOwner, Stripe};
 
 /// How a spin lock waits: on a host the holder may be off its CPU, and wants one.
 pub(super) struct Relax;
@@ -82,6 +82,11 @@ pub type QueueName = CName<PF_QNAME_SIZE>;
 /// Where random bytes come from.
 pub type Random = Box<dyn Fn(&mut [u8]) + Send + Sync>;
 
+/// Who has a socket with these ends, connected or else listening.
+pub type Sockets = Box<dyn Fn(&SocketEnds) -> Option<SocketOwner> + Send + Sync>;
+/// The interface, by its index, on which packets to an address leave: IPv6 or not, and the address.
+pub type Routes = Box<dyn Fn(bool, &[u8; 16]) -> Option<u16> + Send + Sync>;
+
 /// The system around one `Pf`.
 pub struct Kernel {
     /// Milliseconds since boot.
@@ -94,6 +99,8 @@ pub struct Kernel {
     log: Log,
     packet_log: Option<PacketLog>,
     queues: Vec<QueueName>,
+    sockets: Sockets,
+    routes: Routes,
 }
 
 impl Kernel {
@@ -117,6 +124,8 @@ impl Kernel {
             log: Box::new(|_, _| ()),
             packet_log: None,
             queues: Vec::new(),
+            sockets: Box::new(|_| None),
+            routes: Box::new(|_, _| None),
         }
     }
 
@@ -154,6 +163,28 @@ impl Kernel {
     pub fn with_queues(mut self, names: &[&str]) -> Self {
         self.queues = names.iter().filter_map(|name| QueueName::new(name)).collect();
         self
+    }
+
+    /// The same, with sockets that `sockets` knows; without it there are none.
+    pub fn with_sockets(mut self, sockets: Sockets) -> Self {
+        self.sockets = sockets;
+        self
+    }
+
+    /// The same, with routes that `routes` knows; without it there are none.
+    pub fn with_routes(mut self, routes: Routes) -> Self {
+        self.routes = routes;
+        self
+    }
+
+    /// Who has the socket with these ends: one that is connected, or else one that listens.
+    pub fn socket_owner(&self, ends: &SocketEnds) -> Option<SocketOwner> {
+        (self.sockets)(ends)
+    }
+
+    /// Where packets to an address leave.
+    pub fn route(&self, is_ipv6: bool, to: &[u8; 16]) -> Route {
+        (self.routes)(is_ipv6, to).map_or(Route::None, Route::By)
     }
 
     /// Sets the clock: time since boot, and the wall clock as time since 1970.

@@ -18,6 +18,8 @@ pub struct Mbuf(NonNull<ffi::mbuf>);
 const GENERATED: u64 = 1;
 /// In the same place: pf has put it together on the way in, judged it, and cut it again.
 const REFRAGMENTED: u64 = 2;
+/// Where the number of a rule's tag is in it, 16 bits.
+const TAG_SHIFT: u32 = 16;
 
 impl Mbuf {
     /// A new packet of `len` zero bytes, in one segment, with room for a link-layer header before it. There is none
@@ -274,39 +276,19 @@ impl Mbuf {
     /// Puts the packet into a queue, by its number. There are none (see [`super::Kernel::has_queues`]).
     pub fn set_queue(&mut self, _queue: u32) {}
 
-    /// Whether pf sent this packet itself: it passes.
+    /// What pf's own packet tag says, 0 without one.
     #[inline]
-    pub fn is_from_pf(&self) -> bool {
-        self.has_mark(GENERATED)
-    }
-
-    /// Marks the packet as pf's own.
-    pub fn mark_from_pf(&mut self) -> Result<(), NoMemory> {
-        self.mark(GENERATED)
-    }
-
-    /// Whether this is a fragment of what pf has put together and judged on the way in, and cut again.
-    #[inline]
-    pub fn is_refragmented(&self) -> bool {
-        self.has_mark(REFRAGMENTED)
-    }
-
-    /// Marks the packet as such a fragment.
-    pub fn mark_refragmented(&mut self) -> Result<(), NoMemory> {
-        self.mark(REFRAGMENTED)
-    }
-
-    #[inline]
-    fn has_mark(&self, mark: u64) -> bool {
+    fn marks(&self) -> u64 {
         if self.header().tags.slh_first.is_null() {
-            return false;
+            return 0;
         }
         // SAFETY: by the invariant this is a packet; the data of a tag lies behind it, and pf's is a u64.
         unsafe {
             let tag = ffi::m_tag_find(self.0.as_ptr(), ffi::PACKET_TAG_PF);
-            !tag.is_null()
-                && usize::from((*tag).m_tag_len) == size_of::<u64>()
-                && tag.add(1).cast::<u64>().read_unaligned() & mark != 0
+            if tag.is_null() || usize::from((*tag).m_tag_len) != size_of::<u64>() {
+                return 0;
+            }
+            tag.add(1).cast::<u64>().read_unaligned()
         }
     }
 
@@ -318,19 +300,57 @@ impl Mbuf {
         self.header_mut()._rcvif.index = index;
     }
 
-    /// A mark on a packet that has none.
-    fn mark(&mut self, mark: u64) -> Result<(), NoMemory> {
-        // SAFETY: the call does not sleep; a tag has room for as much data as was asked for, behind it, and belongs
-        // to the packet once it is prepended.
+    /// Writes pf's own packet tag, and makes one where there is none.
+    fn set_marks(&mut self, marks: u64) -> Result<(), NoMemory> {
+        const LEN: usize = size_of::<u64>();
+        // SAFETY: by the invariant this is a packet, and its tags are ours. The call that makes one does not sleep; a tag has
+        // room for as much data as was asked for, behind it, and belongs to the packet once it is prepended.
         unsafe {
-            let tag = ffi::m_tag_get(ffi::PACKET_TAG_PF, size_of::<u64>() as c_int, ffi::M_NOWAIT);
-            if tag.is_null() {
-                return Err(NoMemory);
+            let mut tag = ffi::m_tag_find(self.0.as_ptr(), ffi::PACKET_TAG_PF);
+            if tag.is_null() || usize::from((*tag).m_tag_len) != LEN {
+                tag = ffi::m_tag_get(ffi::PACKET_TAG_PF, LEN as c_int, ffi::M_NOWAIT);
+                if tag.is_null() {
+                    return Err(NoMemory);
+                }
+                ffi::m_tag_prepend(self.0.as_ptr(), tag);
             }
-            tag.add(1).cast::<u64>().write_unaligned(mark);
-            ffi::m_tag_prepend(self.0.as_ptr(), tag);
+            tag.add(1).cast::<u64>().write_unaligned(marks);
         }
         Ok(())
+    }
+
+    /// Whether pf sent this packet itself: it passes.
+    #[inline]
+    pub fn is_from_pf(&self) -> bool {
+        self.marks() & GENERATED != 0
+    }
+
+    /// Marks the packet as pf's own.
+    pub fn mark_from_pf(&mut self) -> Result<(), NoMemory> {
+        self.set_marks(self.marks() | GENERATED)
+    }
+
+    /// Whether this is a fragment of what pf has put together and judged on the way in, and cut again.
+    #[inline]
+    pub fn is_refragmented(&self) -> bool {
+        self.marks() & REFRAGMENTED != 0
+    }
+
+    /// Marks the packet as such a fragment.
+    pub fn mark_refragmented(&mut self) -> Result<(), NoMemory> {
+        self.set_marks(self.marks() | REFRAGMENTED)
+    }
+
+    /// The number of the tag that a rule gave the packet; 0 for none.
+    #[inline]
+    pub fn tag(&self) -> u16 {
+        (self.marks() >> TAG_SHIFT) as u16
+    }
+
+    /// Gives the packet a tag.
+    pub fn set_tag(&mut self, tag: u16) -> Result<(), NoMemory> {
+        let others = self.marks() & !(u64::from(u16::MAX) << TAG_SHIFT);
+        self.set_marks(others | u64::from(tag) << TAG_SHIFT)
     }
 
     /// The packet goes through the IP stack's slow path, and so through the hooks on its way out (M_CANFASTFWD).

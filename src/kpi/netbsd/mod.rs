@@ -31,7 +31,7 @@ pub use pool::Pool;
 
 use pf_abi::{CName, LogHeader, PF_QNAME_SIZE};
 
-use super::{Direction, Errno, LogLevel, NoMemory};
+use super::{Direction, Errno, LogLevel, NoMemory, Route, SocketEnds, SocketOwner};
 
 /// How a spin lock waits: the holder runs at IPL_SOFTNET on another CPU, and is not preempted.
 pub(super) struct Relax;
@@ -156,6 +156,31 @@ impl Kernel {
     pub fn input(&self, _ifindex: u16, packet: Mbuf) {
         // SAFETY: the packet is a chain with a packet header, and the queue consumes it. It takes packets at IPL_SOFTNET.
         unsafe { ffi::pfk_input(packet.into_raw().as_ptr()) };
+    }
+
+    /// Who has the socket with these ends: one that is connected, or else one that listens. The caller is in a hook.
+    pub fn socket_owner(&self, ends: &SocketEnds) -> Option<SocketOwner> {
+        let raw = ffi::pf_socket_ends {
+            is_ipv6: ends.is_ipv6,
+            is_tcp: ends.is_tcp,
+            local_port: ends.local.1,
+            remote_port: ends.remote.1,
+            local: ends.local.0,
+            remote: ends.remote.0,
+        };
+        let (mut uid, mut gid) = (0, 0);
+        // SAFETY: it reads the ends and writes two numbers, all of them ours, and does not sleep.
+        let found = unsafe { ffi::pfk_socket_owner(&raw, &mut uid, &mut gid) };
+        found.then_some(SocketOwner { uid, gid })
+    }
+
+    /// Where packets to an address leave. The caller is in a hook.
+    pub fn route(&self, is_ipv6: bool, to: &[u8; 16]) -> Route {
+        // SAFETY: it reads sixteen bytes, and does not sleep.
+        match unsafe { ffi::pfk_route(is_ipv6, to.as_ptr()) } {
+            0 => Route::None,
+            ifindex => u16::try_from(ifindex).map_or(Route::Unknown, Route::By),
+        }
     }
 
     /// log(9): writes a line of log, cut off after [`Line::LEN`] bytes.
