@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pf::iface::Interfaces;
 use pf::kpi::{Direction, Kernel, Mbuf, Passive, SoftNet};
-use pf::mem::{KBox, KVec};
+use pf::mem::{KArc, KBox, KVec};
 use pf::packet::{Packet, Rewrite};
 use pf::rule::{Anchors, Config, ListChange, Numbers, Rule, RuleList, Surroundings};
 use pf::state::tcp::{Segment, track};

@@ -21,6 +21,7 @@ pub mod dump;
 pub mod icmp;
 pub mod load;
 pub mod lock;
+pub mod osfp;
 pub mod print;
 pub mod resolve;
 pub mod ruleset;

@@ -28,24 +28,30 @@ fn action(kind: RulesetKind) -> u8 {
     }
 }
 
-/// The rules of a list of the main ruleset, all of one moment.
+/// The rules of a list of the ruleset that `pf` is set to, all of one moment.
 pub fn read(pf: &mut Pf<'_>, kind: RulesetKind) -> Result<Vec<ActiveRule>, IoctlError> {
+    read_and(pf, kind, false)
+}
+
+/// The same, and with `clear`, their counters begin anew.
+pub fn read_and(pf: &mut Pf<'_>, kind: RulesetKind, clear: bool) -> Result<Vec<ActiveRule>, IoctlError> {
     let mut attempt = 1;
     loop {
-        match read_once(pf, action(kind)) {
+        match read_once(pf, action(kind), clear) {
             Err(error) if error.errno() == Some(errno::EBUSY) && attempt < ATTEMPTS => attempt += 1,
             outcome => return outcome,
         }
     }
 }
 
-fn read_once(pf: &mut Pf<'_>, action: u8) -> Result<Vec<ActiveRule>, IoctlError> {
+fn read_once(pf: &mut Pf<'_>, action: u8, clear: bool) -> Result<Vec<ActiveRule>, IoctlError> {
     let (count, ticket) = pf.rule_count(action)?;
     let mut rules = Vec::new();
     for nr in 0..count {
-        let (rule, anchor_call) = pf.rule(action, ticket, nr)?;
+        let (rule, anchor_call) = pf.rule(action, ticket, nr, clear)?;
         let translates = action != PF_PASS && action != pf_abi::PF_SCRUB;
-        let pool = if translates || rule.rt != 0 {
+        let calls = !anchor_call.is_empty();
+        let pool = if !calls && (translates || rule.rt != 0) {
             pf.pool(action, ticket, nr)?
         } else {
             Vec::new()

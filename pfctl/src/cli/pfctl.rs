@@ -14,7 +14,7 @@ use crate::print::rule::RulePrinter;
 use crate::resolve::SystemResolver;
 use crate::states::{self, Ends};
 use clap::{ArgAction, Parser};
-use pf_abi::{IfName, RulesetKind, errno};
+use pf_abi::{AnchorPath, IfName, RulesetKind, errno};
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
@@ -49,7 +49,40 @@ struct Arguments {
     /// Remove the states from a host or network, and with a second -k those from the first to the second
     #[arg(short = 'k', value_name = "HOST", action = ArgAction::Append)]
     kill: Vec<String>,
-    /// Limit -s states, -F states and -k to an interface
+    /// Work on the rules of an anchor; with /* at its end, show what it calls, too
+    #[arg(short = 'a', value_name = "ANCHOR", default_value = "", hide_default_value = true, value_parser = show::anchor)]
+    anchor: show::Anchor,
+    /// Load only the queue rules of the file
+    #[arg(short = 'A')]
+    only_queues: bool,
+    /// Load only the translation rules of the file
+    #[arg(short = 'N')]
+    only_nat: bool,
+    /// Load only the filter rules of the file
+    #[arg(short = 'R')]
+    only_filter: bool,
+    /// Load only the options of the file
+    #[arg(short = 'O')]
+    only_options: bool,
+    /// Optimise the rules: none, the only level there is, as they are found by an index
+    #[arg(short = 'o', value_name = "LEVEL", num_args = 0..=1, default_missing_value = "none", value_parser = level)]
+    optimise: Option<String>,
+    /// Set the debug level: none, urgent, misc or loud
+    #[arg(short = 'x', value_name = "LEVEL", value_parser = debug_level)]
+    debug: Option<pf_abi::Debug>,
+    /// Clear the counters of rules
+    #[arg(short = 'z')]
+    clear_counters: bool,
+    /// Say more for who looks for a mistake
+    #[arg(short = 'g')]
+    extra: bool,
+    /// Look up the names of addresses of states
+    #[arg(short = 'r')]
+    names: bool,
+    /// Keep the options that the file does not set
+    #[arg(short = 'm')]
+    merge: bool,
+    /// Limit -s states, -s Interfaces, -F states and -k to an interface
     #[arg(short = 'i', value_name = "INTERFACE", value_parser = interface)]
     interface: Option<IfName>,
     /// Define a macro, over what the file says
@@ -79,6 +112,7 @@ enum Flush {
     Nat,
     States,
     Info,
+    Fingerprints,
     All,
 }
 
@@ -91,7 +125,7 @@ fn flush(argument: &str) -> Result<Flush, String> {
         ("states", Some(Flush::States)),
         ("info", Some(Flush::Info)),
         ("Tables", None),
-        ("osfp", None),
+        ("osfp", Some(Flush::Fingerprints)),
         ("all", Some(Flush::All)),
     ];
     let word = abbreviated(argument, WORDS.map(|(word, _)| word)).ok_or("it is rules, nat, states, info or all")?;
@@ -100,6 +134,20 @@ fn flush(argument: &str) -> Result<Flush, String> {
         .find(|(known, _)| *known == word)
         .and_then(|(_, flush)| *flush)
         .ok_or(format!("-F {word} is not supported yet"))
+}
+
+fn level(argument: &str) -> Result<String, String> {
+    match argument {
+        "none" => Ok(argument.to_owned()),
+        _ => Err("rules are loaded as they are written: it is none".to_owned()),
+    }
+}
+
+fn debug_level(argument: &str) -> Result<pf_abi::Debug, String> {
+    let levels = pf_abi::Debug::ALL;
+    let word = abbreviated(argument, levels.iter().map(|level| level.name()));
+    let level = levels.iter().find(|level| Some(level.name()) == word);
+    level.copied().ok_or("it is none, urgent, misc or loud".to_owned())
 }
 
 fn interface(argument: &str) -> Result<IfName, String> {
@@ -123,8 +171,28 @@ impl Arguments {
             || self.flush.is_some()
             || !self.kill.is_empty()
             || self.store.is_some()
+            || self.debug.is_some()
+            || self.clear_counters
             || self.restore.is_some();
         if changes { Access::Write } else { Access::Read }
+    }
+
+    /// What of the file is loaded, and where.
+    fn scope(&self) -> load::Scope {
+        let asked = self.only_queues || self.only_nat || self.only_filter || self.only_options;
+        let mut kinds = Vec::new();
+        if self.only_filter || !asked {
+            kinds.extend([RulesetKind::Scrub, RulesetKind::Filter]);
+        }
+        if self.only_nat || !asked {
+            kinds.extend([RulesetKind::Nat, RulesetKind::Rdr, RulesetKind::Binat]);
+        }
+        load::Scope {
+            anchor: self.anchor.path.clone(),
+            kinds,
+            options: self.anchor.path.is_empty() && (self.only_options || !asked),
+            merge: self.merge,
+        }
     }
 
     fn say(&self, text: &str) {
@@ -172,7 +240,9 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
             &mut Pf::new(device),
             what,
             arguments.interface,
-            arguments.verbose,
+            &arguments.anchor,
+            arguments.verbose.max(if arguments.extra { 2 } else { 0 }),
+            arguments.clear_counters,
             &resolver,
             &mut out,
         )?;
@@ -197,11 +267,19 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
         ));
     }
     if let Some(config) = &config {
-        load::load(&mut Pf::new(device), config)?;
+        load::load_part(&mut Pf::new(device), config, &arguments.scope())?;
         if config.speaks_of_queues() {
             arguments.say(queues_are_left_out(&mut Pf::new(device))?);
         }
         repeat(&arguments, config, &resolver)?;
+    }
+    if let Some(level) = arguments.debug {
+        Pf::new(device).set_debug(level.into())?;
+        arguments.say(&format!("debug level set to '{}'", level.name()));
+    }
+    if arguments.clear_counters && arguments.show.is_none() {
+        Pf::new(device).clear_rule_counters()?;
+        arguments.say("pf: rule counters cleared");
     }
     if arguments.enable {
         enable(&mut Pf::new(device))?;
@@ -241,13 +319,24 @@ fn disable(pf: &mut Pf<'_>) -> Result<(), Error> {
 }
 
 fn remove(arguments: &Arguments, pf: &mut Pf<'_>, what: Flush) -> Result<(), Error> {
+    let path = AnchorPath::new(&arguments.anchor.path).unwrap_or_default();
+    if !path.is_empty() && !matches!(what, Flush::Rules | Flush::Nat) {
+        return Err(Error::Other("with -a, -F removes rules or nat".to_owned()));
+    }
     let all = what == Flush::All;
+    if what == Flush::Fingerprints || all {
+        match pf.flush_fingerprints() {
+            Err(error) if all && error.is_unknown() => {}
+            outcome => outcome?,
+        }
+        arguments.say("pf: fingerprints cleared");
+    }
     if all || what == Flush::Rules {
-        load::clear(pf, &[RulesetKind::Scrub, RulesetKind::Filter])?;
+        load::clear_in(pf, path, &[RulesetKind::Scrub, RulesetKind::Filter])?;
         arguments.say("rules cleared");
     }
     if all || what == Flush::Nat {
-        load::clear(pf, &[RulesetKind::Nat, RulesetKind::Binat, RulesetKind::Rdr])?;
+        load::clear_in(pf, path, &[RulesetKind::Nat, RulesetKind::Binat, RulesetKind::Rdr])?;
         arguments.say("nat cleared");
     }
     if all || what == Flush::States {
@@ -313,12 +402,43 @@ fn repeat(arguments: &Arguments, config: &Config, resolver: &SystemResolver) -> 
         resolver,
         numbers: arguments.verbose > 1,
     };
-    for kind in load::KINDS {
-        for rule in config.rules_of(kind) {
-            writeln!(out, "{}", printer.text(&rule.rule, &rule.pool, ""))?;
-        }
+    repeat_rules(&mut out, &printer, config, "", 0)?;
+    for (path, file) in &config.loads {
+        writeln!(out, "\nLoading anchor {path} from {file}")?;
+        repeat_rules(&mut out, &printer, config, path, 0)?;
     }
     Ok(out.flush()?)
+}
+
+/// The rules of an anchor, those in braces within them.
+fn repeat_rules(
+    out: &mut dyn io::Write,
+    printer: &RulePrinter<'_>,
+    config: &Config,
+    anchor: &str,
+    depth: usize,
+) -> io::Result<()> {
+    let indent = "  ".repeat(depth);
+    for kind in load::KINDS {
+        for rule in config.rules_in(anchor, kind) {
+            let brace = if rule.block { " {" } else { "" };
+            writeln!(
+                out,
+                "{indent}{}{brace}",
+                printer.text(&rule.rule, &rule.pool, &rule.call)
+            )?;
+            if rule.block && depth < 64 {
+                let path = if anchor.is_empty() {
+                    rule.call.clone()
+                } else {
+                    format!("{anchor}/{}", rule.call)
+                };
+                repeat_rules(out, printer, config, &path, depth + 1)?;
+                writeln!(out, "{indent}}}")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use super::{Error, abbreviated};
 use crate::device::Pf;
+use crate::print::interface::interface_text;
+use crate::print::osfp::fingerprints_text;
 use crate::print::rule::{RulePrinter, counters_text, label_text};
 use crate::print::state::state_text;
 use crate::print::status::{TIMEOUT_ORDER, limit_text, status_text, timeout_text};
 use crate::resolve::Resolver;
 use crate::ruleset;
-use pf_abi::{IfName, Limit, RulesetKind};
+use pf_abi::{AnchorPath, IfName, Limit, RulesetKind};
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,7 +23,41 @@ pub(super) enum Show {
     Labels,
     Timeouts,
     Memory,
+    Anchors,
+    Interfaces,
+    Fingerprints,
     All,
+}
+
+/// Rulesets within each other that are shown.
+const MAX_DEPTH: usize = 64;
+
+/// What `-a` names: a ruleset, and with `/*`, what it calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Anchor {
+    /// Its path; empty for the main ruleset.
+    pub(super) path: String,
+    /// With what it calls.
+    pub(super) recurse: bool,
+}
+
+/// Understands what stands behind `-a`.
+pub(super) fn anchor(argument: &str) -> Result<Anchor, String> {
+    let (path, recurse) = match argument {
+        "*" => ("", true),
+        path => match path.strip_suffix("/*") {
+            Some(path) => (path, true),
+            None => (path, false),
+        },
+    };
+    let path = path.trim_start_matches('/');
+    match AnchorPath::new(path) {
+        Some(_) => Ok(Anchor {
+            path: path.to_owned(),
+            recurse,
+        }),
+        None => Err("the path is too long".to_owned()),
+    }
 }
 
 /// Understands the word behind `-s`, abbreviated or not.
@@ -30,16 +66,16 @@ pub(super) fn modifier(argument: &str) -> Result<Show, String> {
         ("nat", Some(Show::Nat)),
         ("queue", None),
         ("rules", Some(Show::Rules)),
-        ("Anchors", None),
+        ("Anchors", Some(Show::Anchors)),
         ("Sources", None),
         ("states", Some(Show::States)),
         ("info", Some(Show::Info)),
-        ("Interfaces", None),
+        ("Interfaces", Some(Show::Interfaces)),
         ("labels", Some(Show::Labels)),
         ("timeouts", Some(Show::Timeouts)),
         ("memory", Some(Show::Memory)),
         ("Tables", None),
-        ("osfp", None),
+        ("osfp", Some(Show::Fingerprints)),
         ("all", Some(Show::All)),
     ];
     let word = abbreviated(argument, WORDS.map(|(word, _)| word))
@@ -56,13 +92,18 @@ pub(super) fn show(
     pf: &mut Pf<'_>,
     what: Show,
     interface: Option<IfName>,
+    anchor: &Anchor,
     verbose: u8,
+    clear: bool,
     resolver: &dyn Resolver,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let mut shower = Shower {
         pf,
         interface,
+        path: anchor.path.clone(),
+        recurse: anchor.recurse,
+        clear,
         verbose,
         resolver,
         out,
@@ -77,6 +118,9 @@ pub(super) fn show(
         Show::Labels => shower.labels(),
         Show::Timeouts => shower.timeouts(),
         Show::Memory => shower.limits(),
+        Show::Anchors => shower.anchors(),
+        Show::Interfaces => shower.interfaces(),
+        Show::Fingerprints => shower.fingerprints(),
         Show::All => {
             shower.nat()?;
             shower.rules()?;
@@ -84,7 +128,8 @@ pub(super) fn show(
             shower.info()?;
             shower.labels()?;
             shower.timeouts()?;
-            shower.limits()
+            shower.limits()?;
+            shower.fingerprints()
         }
     }
 }
@@ -92,6 +137,12 @@ pub(super) fn show(
 struct Shower<'a, 'b> {
     pf: &'a mut Pf<'b>,
     interface: Option<IfName>,
+    /// The ruleset whose rules are shown.
+    path: String,
+    /// What it calls is shown as well.
+    recurse: bool,
+    /// The counters of the rules that are shown begin anew.
+    clear: bool,
     verbose: u8,
     resolver: &'a dyn Resolver,
     out: &'a mut dyn Write,
@@ -112,7 +163,21 @@ impl Shower<'_, '_> {
     }
 
     fn list(&mut self, kind: RulesetKind, title: Option<&str>) -> Result<(), Error> {
-        let rules = ruleset::read(self.pf, kind)?;
+        self.list_within(kind, title, 0)
+    }
+
+    /// The rules of the anchor whose path is set.
+    fn active(&mut self, kind: RulesetKind) -> Result<Vec<ruleset::ActiveRule>, Error> {
+        let anchor =
+            AnchorPath::new(&self.path).ok_or(Error::Other("the path of the anchor is too long".to_owned()))?;
+        self.pf.set_anchor(anchor);
+        let rules = ruleset::read_and(self.pf, kind, self.clear);
+        self.pf.set_anchor(AnchorPath::EMPTY);
+        Ok(rules?)
+    }
+
+    fn list_within(&mut self, kind: RulesetKind, title: Option<&str>, depth: usize) -> Result<(), Error> {
+        let rules = self.active(kind)?;
         if let (Some(title), false) = (title, rules.is_empty()) {
             self.title(title)?;
         }
@@ -120,13 +185,95 @@ impl Shower<'_, '_> {
             resolver: self.resolver,
             numbers: self.verbose > 1,
         };
+        let indent = if self.verbose > 0 {
+            String::new()
+        } else {
+            "  ".repeat(depth)
+        };
         for active in &rules {
-            let anchor = active.anchor_call.as_str().unwrap_or("?");
-            writeln!(self.out, "{}", printer.text(&active.rule, &active.pool, anchor))?;
+            let call = active.anchor_call.as_str().unwrap_or("?");
+            let name = call.rsplit('/').next().unwrap_or_default();
+            // What pfctl itself has named is shown with its rules; so is, if asked, all else that has a place right here.
+            let within =
+                !call.is_empty() && depth < MAX_DEPTH && (name.starts_with('_') || self.recurse && call == name);
+            let shown = if within { name } else { call };
+            let brace = if within { " {" } else { "" };
+            let text = printer.text(&active.rule, &active.pool, shown);
+            writeln!(self.out, "{indent}{text}{brace}")?;
             if self.verbose > 0 {
                 self.out.write_all(counters_text(&active.rule).as_bytes())?;
             }
+            if within {
+                let path = match self.path.as_str() {
+                    "" => name.to_owned(),
+                    path => format!("{path}/{name}"),
+                };
+                let outer = std::mem::replace(&mut self.path, path);
+                let listed = if name == "*" {
+                    Ok(())
+                } else {
+                    self.list_within(kind, None, depth + 1)
+                };
+                self.path = outer;
+                listed?;
+                writeln!(self.out, "{indent}}}")?;
+            }
         }
+        Ok(())
+    }
+
+    /// The paths of anchors, those within others only if asked.
+    fn anchors(&mut self) -> Result<(), Error> {
+        let mut waiting = vec![self.path.clone()];
+        while let Some(above) = waiting.pop() {
+            self.pf.set_anchor(AnchorPath::new(&above).unwrap_or_default());
+            let names = self.pf.anchors();
+            self.pf.set_anchor(AnchorPath::EMPTY);
+            let mut paths = Vec::new();
+            for name in names? {
+                // What pfctl itself has named is no news.
+                if name.starts_with('_') && self.verbose == 0 {
+                    continue;
+                }
+                paths.push(if above.is_empty() {
+                    name
+                } else {
+                    format!("{above}/{name}")
+                });
+            }
+            if above != self.path {
+                writeln!(self.out, "  {above}")?;
+            }
+            if self.verbose > 0 {
+                waiting.extend(paths.into_iter().rev());
+            } else {
+                for path in paths {
+                    writeln!(self.out, "  {path}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn interfaces(&mut self) -> Result<(), Error> {
+        let mut kifs = self.pf.interfaces(self.interface.unwrap_or_default())?;
+        kifs.sort_by(|a, b| a.name.as_str().cmp(&b.name.as_str()));
+        for kif in &kifs {
+            self.out.write_all(interface_text(kif, self.verbose).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn fingerprints(&mut self) -> Result<(), Error> {
+        let all = self.pf.fingerprints()?;
+        if self.titles {
+            if !all.is_empty() {
+                self.title("OS FINGERPRINTS:")?;
+                writeln!(self.out, "{} fingerprints loaded", all.len())?;
+            }
+            return Ok(());
+        }
+        self.out.write_all(fingerprints_text(&all).as_bytes())?;
         Ok(())
     }
 
@@ -151,7 +298,7 @@ impl Shower<'_, '_> {
     fn labels(&mut self) -> Result<(), Error> {
         let mut lines = Vec::new();
         for kind in [RulesetKind::Scrub, RulesetKind::Filter] {
-            let rules = ruleset::read(self.pf, kind)?;
+            let rules = self.active(kind)?;
             lines.extend(rules.iter().filter_map(|active| label_text(&active.rule)));
         }
         if !lines.is_empty() {

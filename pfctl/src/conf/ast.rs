@@ -16,6 +16,14 @@ pub enum Statement {
     Filter(FilterRule),
     /// `nat`, `rdr`, `no nat` or `no rdr`
     Translation(TranslationRule),
+    /// `anchor` and its like
+    Anchor(AnchorRule),
+    /// The `}` at the end of an anchor's rules
+    EndAnchor,
+    /// `load anchor`
+    LoadAnchor(LoadAnchor),
+    /// `antispoof`
+    Antispoof(Antispoof),
     /// `altq` or `queue`
     Queueing(Queueing),
 }
@@ -59,6 +67,8 @@ pub enum SetOption {
     StatePolicy(StatePolicy),
     /// `set hostid`
     HostId(u32),
+    /// `set fingerprints`
+    Fingerprints(Spanned<String>),
     /// `set ruleset-optimization none`: rules are loaded as they are written, always.
     NoRulesetOptimization,
 }
@@ -169,6 +179,10 @@ pub struct HostSpec {
 pub enum HostKind {
     /// `any`
     Any,
+    /// `no-route`
+    NoRoute,
+    /// `urpf-failed`
+    UrpfFailed,
     /// An address, a host or an interface by name, with `/mask` or not.
     Name(String, Option<u8>),
     /// `(em0:network)`: looked up by the kernel, for each packet anew.
@@ -215,6 +229,105 @@ pub struct Match {
     pub from: Endpoint,
     /// `to`
     pub to: Endpoint,
+    /// `from ... os`
+    pub os: Vec<Spanned<String>>,
+}
+
+/// `tagged`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagSpec {
+    /// `!`
+    pub not: bool,
+    /// The tag.
+    pub name: Spanned<String>,
+}
+
+/// Criteria that few rules have.
+#[derive(Clone, Debug, Default)]
+pub struct Particulars {
+    /// `user`, compared as ports are
+    pub users: Vec<Spanned<PortSpec>>,
+    /// `group`
+    pub groups: Vec<Spanned<PortSpec>>,
+    /// `tos`
+    pub tos: Option<u8>,
+    /// `tag`
+    pub tag: Option<Spanned<String>>,
+    /// `tagged`
+    pub tagged: Option<TagSpec>,
+    /// `probability`: of 2^32
+    pub probability: Option<u32>,
+}
+
+/// Which rules an anchor holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnchorKind {
+    /// `anchor`
+    Filter,
+    /// `nat-anchor`
+    Nat,
+    /// `rdr-anchor`
+    Rdr,
+    /// `binat-anchor`
+    Binat,
+}
+
+/// `anchor` and its like
+#[derive(Clone, Debug)]
+pub struct AnchorRule {
+    /// The whole rule.
+    pub span: Span,
+    /// Which rules.
+    pub kind: AnchorKind,
+    /// Its name; `None` only with a block.
+    pub name: Option<Spanned<String>>,
+    /// `in` or `out`
+    pub direction: Direction,
+    /// `quick`
+    pub quick: bool,
+    /// Which packets.
+    pub matching: Match,
+    /// `tagged` and its like
+    pub particulars: Particulars,
+    /// Whether its rules follow in braces.
+    pub block: bool,
+}
+
+/// `load anchor`
+#[derive(Clone, Debug)]
+pub struct LoadAnchor {
+    /// The whole line.
+    pub span: Span,
+    /// The anchor.
+    pub name: Spanned<String>,
+    /// The file.
+    pub file: Spanned<String>,
+}
+
+/// An interface of `antispoof`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AntispoofInterface {
+    /// Its name.
+    pub name: String,
+    /// Whether it stands in parentheses.
+    pub dynamic: bool,
+}
+
+/// `antispoof`
+#[derive(Clone, Debug)]
+pub struct Antispoof {
+    /// The whole rule.
+    pub span: Span,
+    /// `log`
+    pub log: Option<Log>,
+    /// `quick`
+    pub quick: bool,
+    /// `for`
+    pub interfaces: Vec<Spanned<AntispoofInterface>>,
+    /// `inet` or `inet6`
+    pub af: Option<Spanned<Af>>,
+    /// `label`
+    pub label: Option<Spanned<String>>,
 }
 
 /// `flags`
@@ -288,6 +401,8 @@ pub struct FilterRule {
     pub allow_opts: Option<Span>,
     /// `label`
     pub label: Option<Spanned<String>>,
+    /// `user`, `tag` and their like
+    pub particulars: Particulars,
 }
 
 /// `fragment`, in a scrub rule
@@ -389,4 +504,6 @@ pub struct TranslationRule {
     pub matching: Match,
     /// What stands behind `->`; `None` with `no`.
     pub target: Option<Target>,
+    /// `tag` and `tagged`
+    pub particulars: Particulars,
 }

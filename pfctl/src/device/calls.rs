@@ -4,12 +4,13 @@ use super::{Buffer, Device, Errno, Failure, IoctlError};
 use pf_abi::{
     AnchorPath, BULK_LOCK_RELEASE, BULK_LOCK_TAKE, BULK_MOST, BulkHead, BulkLock, BulkStates, DIOCADDADDR, DIOCADDRULE,
     DIOCADDSTATE, DIOCADDSTATES, DIOCBADDSTATES, DIOCBEGINADDRS, DIOCBGETSTATES, DIOCBLOCK, DIOCCLRIFFLAG,
-    DIOCCLRSTATES, DIOCCLRSTATUS, DIOCGETADDR, DIOCGETADDRS, DIOCGETALTQS, DIOCGETLCK, DIOCGETLIMIT, DIOCGETRULE,
-    DIOCGETRULES, DIOCGETSTATES, DIOCGETSTATUS, DIOCGETTIMEOUT, DIOCIGETIFACES, DIOCKILLSTATES, DIOCSETDEBUG,
-    DIOCSETHOSTID, DIOCSETIFFLAG, DIOCSETLCK, DIOCSETLIMIT, DIOCSETSTATUSIF, DIOCSETTIMEOUT, DIOCSTART, DIOCSTOP,
-    DIOCXBEGIN, DIOCXCOMMIT, DIOCXROLLBACK, IfName, IocAltq, IocIf, IocIface, IocLimit, IocPoolAddr, IocRule, IocState,
-    IocStateKill, IocStates, IocTm, IocTrans, IocTransE, Kif, Limit, PFI_IFLAG_SKIP, PoolAddr, Rule, RulesetKind,
-    Status, SyncState, Timeout,
+    DIOCCLRRULECTRS, DIOCCLRSTATES, DIOCCLRSTATUS, DIOCGETADDR, DIOCGETADDRS, DIOCGETALTQS, DIOCGETLCK, DIOCGETLIMIT,
+    DIOCGETRULE, DIOCGETRULES, DIOCGETRULESET, DIOCGETRULESETS, DIOCGETSTATES, DIOCGETSTATUS, DIOCGETTIMEOUT,
+    DIOCIGETIFACES, DIOCKILLSTATES, DIOCOSFPADD, DIOCOSFPFLUSH, DIOCOSFPGET, DIOCSETDEBUG, DIOCSETHOSTID,
+    DIOCSETIFFLAG, DIOCSETLCK, DIOCSETLIMIT, DIOCSETSTATUSIF, DIOCSETTIMEOUT, DIOCSTART, DIOCSTOP, DIOCXBEGIN,
+    DIOCXCOMMIT, DIOCXROLLBACK, IfName, IocAltq, IocIf, IocIface, IocLimit, IocPoolAddr, IocRule, IocRuleset, IocState,
+    IocStateKill, IocStates, IocTm, IocTrans, IocTransE, Kif, Limit, OsfpIoctl, PF_GET_CLR_CNTR, PF_GET_NONE,
+    PFI_IFLAG_SKIP, PoolAddr, Rule, RulesetKind, Status, SyncState, Timeout,
 };
 use std::io;
 use std::mem::offset_of;
@@ -23,7 +24,12 @@ pub fn as_bytes_mut<T: FromBytes + IntoBytes + KnownLayout + Immutable>(list: &m
 /// A device with pf's ioctls as functions. Each says in its error what it was meant to do.
 pub struct Pf<'a> {
     device: &'a mut dyn Device,
+    /// The ruleset that calls about rules are about.
+    anchor: AnchorPath,
 }
+
+/// A list of a ruleset.
+pub type ListName = (RulesetKind, AnchorPath);
 
 type Outcome<T> = Result<T, IoctlError>;
 
@@ -39,13 +45,22 @@ fn nonsense(cmd: u64, doing: &str, what: &str) -> IoctlError {
 impl<'a> Pf<'a> {
     /// Uses a device.
     pub fn new(device: &'a mut dyn Device) -> Self {
-        Self { device }
+        Self {
+            device,
+            anchor: AnchorPath::EMPTY,
+        }
+    }
+
+    /// From now on, calls about rules are about this ruleset.
+    pub fn set_anchor(&mut self, anchor: AnchorPath) {
+        self.anchor = anchor;
     }
 
     /// The same device for a shorter while.
     pub fn reborrow(&mut self) -> Pf<'_> {
         Pf {
             device: &mut *self.device,
+            anchor: self.anchor,
         }
     }
 
@@ -183,12 +198,20 @@ impl<'a> Pf<'a> {
 
     /// The interfaces that pf leaves alone.
     pub fn skipped(&mut self) -> Outcome<Vec<IfName>> {
+        let all = self.interfaces(IfName::EMPTY)?.into_iter();
+        let skipped = all.filter(|kif| kif.flags & PFI_IFLAG_SKIP != 0);
+        Ok(skipped.map(|kif| kif.name).collect())
+    }
+
+    /// The interfaces and groups that a name stands for; empty for all.
+    pub fn interfaces(&mut self, name: IfName) -> Outcome<Vec<Kif>> {
         let doing = "reading the interfaces";
         let esize = size_of::<Kif>() as i32;
         let mut count = 64;
         loop {
             let mut kifs = vec![Kif::default(); count];
             let mut argument = IocIface {
+                name,
                 esize,
                 size: count as i32,
                 ..IocIface::default()
@@ -204,31 +227,27 @@ impl<'a> Pf<'a> {
                 count = found;
                 continue;
             }
-            return Ok(kifs
-                .iter()
-                .take(found)
-                .filter(|kif| kif.flags & PFI_IFLAG_SKIP != 0)
-                .map(|kif| kif.name)
-                .collect());
+            kifs.truncate(found);
+            return Ok(kifs);
         }
     }
 
-    /// Begins a transaction over some lists of the main ruleset: their tickets.
-    pub fn begin(&mut self, kinds: &[RulesetKind]) -> Outcome<Vec<u32>> {
-        let mut elements = elements(kinds, &[]);
+    /// Begins a transaction over some lists: their tickets.
+    pub fn begin(&mut self, lists: &[ListName]) -> Outcome<Vec<u32>> {
+        let mut elements = elements(lists, &[]);
         self.transaction(DIOCXBEGIN, &mut elements, "beginning a transaction")?;
         Ok(elements.iter().map(|element| element.ticket).collect())
     }
 
     /// Makes what was loaded since [`Self::begin`] the active rules.
-    pub fn commit(&mut self, kinds: &[RulesetKind], tickets: &[u32]) -> Outcome<()> {
-        let mut elements = elements(kinds, tickets);
+    pub fn commit(&mut self, lists: &[ListName], tickets: &[u32]) -> Outcome<()> {
+        let mut elements = elements(lists, tickets);
         self.transaction(DIOCXCOMMIT, &mut elements, "making the new rules the active ones")
     }
 
     /// Forgets what was loaded since [`Self::begin`].
-    pub fn roll_back(&mut self, kinds: &[RulesetKind], tickets: &[u32]) -> Outcome<()> {
-        let mut elements = elements(kinds, tickets);
+    pub fn roll_back(&mut self, lists: &[ListName], tickets: &[u32]) -> Outcome<()> {
+        let mut elements = elements(lists, tickets);
         self.transaction(DIOCXROLLBACK, &mut elements, "forgetting the new rules")
     }
 
@@ -263,12 +282,14 @@ impl<'a> Pf<'a> {
         self.call(DIOCADDADDR, &mut argument, "adding an address to a pool")
     }
 
-    /// Adds a rule to a list of a transaction.
-    pub fn add_rule(&mut self, ticket: u32, pool_ticket: u32, rule: &Rule) -> Outcome<()> {
+    /// Adds a rule to a list of a transaction. `call` is the anchor that it calls, or empty.
+    pub fn add_rule(&mut self, ticket: u32, pool_ticket: u32, rule: &Rule, call: &AnchorPath) -> Outcome<()> {
         let mut argument = IocRule {
             ticket,
             pool_ticket,
             rule: rule.clone(),
+            anchor: self.anchor,
+            anchor_call: *call,
             ..IocRule::default()
         };
         self.call(DIOCADDRULE, &mut argument, "adding a rule")
@@ -276,17 +297,22 @@ impl<'a> Pf<'a> {
 
     /// How many active rules a list has, and their ticket. `action` is that of any rule of the list.
     pub fn rule_count(&mut self, action: u8) -> Outcome<(u32, u32)> {
-        let mut argument = IocRule::default();
+        let mut argument = IocRule {
+            anchor: self.anchor,
+            ..IocRule::default()
+        };
         argument.rule.action = action;
         self.call(DIOCGETRULES, &mut argument, "reading how many rules there are")?;
         Ok((argument.nr, argument.ticket))
     }
 
-    /// An active rule, and the anchor that it calls.
-    pub fn rule(&mut self, action: u8, ticket: u32, nr: u32) -> Outcome<(Rule, AnchorPath)> {
+    /// An active rule, and the anchor that it calls. With `clear`, its counters begin anew.
+    pub fn rule(&mut self, action: u8, ticket: u32, nr: u32, clear: bool) -> Outcome<(Rule, AnchorPath)> {
         let mut argument = IocRule {
+            action: if clear { PF_GET_CLR_CNTR } else { PF_GET_NONE },
             ticket,
             nr,
+            anchor: self.anchor,
             ..IocRule::default()
         };
         argument.rule.action = action;
@@ -301,6 +327,7 @@ impl<'a> Pf<'a> {
             r_action: action,
             r_num: nr,
             ticket,
+            anchor: self.anchor,
             ..IocPoolAddr::default()
         };
         self.call(DIOCGETADDRS, &mut argument, &doing)?;
@@ -311,6 +338,58 @@ impl<'a> Pf<'a> {
             pool.push(argument.addr);
         }
         Ok(pool)
+    }
+
+    /// The names of the rulesets right within this one.
+    pub fn anchors(&mut self) -> Outcome<Vec<String>> {
+        let doing = "reading the anchors";
+        let mut argument = IocRuleset {
+            path: self.anchor,
+            ..IocRuleset::default()
+        };
+        self.call(DIOCGETRULESETS, &mut argument, doing)?;
+        let mut names = Vec::new();
+        for nr in 0..argument.nr {
+            argument.nr = nr;
+            self.call(DIOCGETRULESET, &mut argument, doing)?;
+            names.push(argument.name.as_str().unwrap_or("?").to_owned());
+        }
+        Ok(names)
+    }
+
+    /// Clears the counters of all filter rules.
+    pub fn clear_rule_counters(&mut self) -> Outcome<()> {
+        self.raw(DIOCCLRRULECTRS, &mut [], None, "clearing the counters of rules")
+    }
+
+    /// Forgets all fingerprints.
+    pub fn flush_fingerprints(&mut self) -> Outcome<()> {
+        self.raw(DIOCOSFPFLUSH, &mut [], None, "forgetting the fingerprints")
+    }
+
+    /// Adds a fingerprint. One that is there is there.
+    pub fn add_fingerprint(&mut self, fingerprint: &OsfpIoctl) -> Outcome<()> {
+        match self.call(DIOCOSFPADD, &mut fingerprint.clone(), "adding a fingerprint") {
+            Err(error) if error.errno() == Some(pf_abi::errno::EEXIST) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// All fingerprints.
+    pub fn fingerprints(&mut self) -> Outcome<Vec<OsfpIoctl>> {
+        let mut all = Vec::new();
+        for getnum in 0..1 << 16 {
+            let mut argument = OsfpIoctl {
+                getnum,
+                ..OsfpIoctl::default()
+            };
+            match self.call(DIOCOSFPGET, &mut argument, "reading the fingerprints") {
+                Err(error) if error.errno() == Some(pf_abi::errno::EBUSY) => break,
+                outcome => outcome?,
+            }
+            all.push(argument);
+        }
+        Ok(all)
     }
 
     /// All states: in chunks, where pf knows how, so that it takes no huge buffer and holds up nothing.
@@ -520,12 +599,13 @@ impl<'a> Pf<'a> {
     }
 }
 
-fn elements(kinds: &[RulesetKind], tickets: &[u32]) -> Vec<IocTransE> {
-    kinds
+fn elements(lists: &[ListName], tickets: &[u32]) -> Vec<IocTransE> {
+    lists
         .iter()
         .enumerate()
-        .map(|(index, kind)| IocTransE {
+        .map(|(index, (kind, anchor))| IocTransE {
             rs_num: (*kind).into(),
+            anchor: *anchor,
             ticket: tickets.get(index).copied().unwrap_or(0),
             ..IocTransE::default()
         })

@@ -9,7 +9,7 @@ mod character;
 mod ioctl;
 mod socket;
 
-pub use calls::{Pf, as_bytes_mut};
+pub use calls::{ListName, Pf, as_bytes_mut};
 
 use pf_abi::errno;
 use std::fmt;

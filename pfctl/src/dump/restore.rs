@@ -155,12 +155,16 @@ impl Numbers {
     fn renumber(&self, mut state: SyncState) -> (SyncState, bool) {
         let lookup = |kind, number| self.0.get(&(kind, number)).copied().unwrap_or(NO_RULE);
         let had_rule = state.rule != NO_RULE;
-        state.rule = match state.anchor {
-            NO_RULE => lookup(RulesetKind::Filter, state.rule),
-            _ => NO_RULE,
-        };
+        if state.anchor == NO_RULE {
+            state.rule = lookup(RulesetKind::Filter, state.rule);
+        } else {
+            // Within an anchor the number has to do.
+            state.anchor = lookup(RulesetKind::Filter, state.anchor);
+            if state.anchor == NO_RULE {
+                state.rule = NO_RULE;
+            }
+        }
         state.nat_rule = lookup(translation_kind(&state), state.nat_rule);
-        state.anchor = NO_RULE;
         (state, !had_rule || state.rule != NO_RULE)
     }
 }

@@ -28,9 +28,14 @@ pub fn take(held: &mut Held<'_>) -> Result<Dump, LockError> {
         .map_or(0, |since| since.as_secs());
     let mut wanted = BTreeSet::new();
     for state in &states {
-        // A rule of an anchor has its number there; this program knows the main ruleset only.
-        if state.rule != NO_RULE && state.anchor == NO_RULE {
-            wanted.insert((RulesetKind::Filter, state.rule));
+        // A rule of an anchor has its number there; the rule of the main ruleset that leads to it is the one to be known again.
+        let main_rule = if state.anchor == NO_RULE {
+            state.rule
+        } else {
+            state.anchor
+        };
+        if main_rule != NO_RULE {
+            wanted.insert((RulesetKind::Filter, main_rule));
         }
         if state.nat_rule != NO_RULE {
             wanted.insert((translation_kind(state), state.nat_rule));

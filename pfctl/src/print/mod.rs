@@ -1,6 +1,8 @@
 //! What the kernel holds, as NetBSD's pfctl prints it.
 
 pub mod addr;
+pub mod interface;
+pub mod osfp;
 pub mod rule;
 pub mod state;
 pub mod status;

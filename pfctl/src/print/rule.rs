@@ -85,7 +85,9 @@ impl RulePrinter<'_> {
         out.push_str(" from ");
         self.push_end(out, &rule.src, rule);
         if rule.os_fingerprint != PF_OSFP_ANY {
-            let _ = write!(out, " os \"{:#010x}\"", rule.os_fingerprint);
+            let number = rule.os_fingerprint;
+            let name = self.resolver.system_name(number);
+            let _ = write!(out, " os \"{}\"", name.unwrap_or_else(|| format!("{number:#010x}")));
         }
         out.push_str(" to ");
         self.push_end(out, &rule.dst, rule);

@@ -64,6 +64,27 @@ pub trait Resolver {
     /// The name of a protocol.
     fn protocol_name(&self, number: u8) -> Option<String>;
 
+    /// The number of a user.
+    fn user(&self, _name: &str) -> Option<u32> {
+        None
+    }
+
+    /// The number of a group.
+    fn group(&self, _name: &str) -> Option<u32> {
+        None
+    }
+
+    /// The text of a file of fingerprints, pf.os(5).
+    fn fingerprints(&self, path: &str) -> io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+
+    /// The name of an operating system by the number that it has in pf.os(5).
+    fn system_name(&self, number: u32) -> Option<String> {
+        let text = self.fingerprints(crate::osfp::FILE).ok()?;
+        crate::osfp::Fingerprints::parse(&text).0.name(number)
+    }
+
     /// The names of services, for hints.
     fn service_names(&self) -> Vec<String>;
 }

@@ -118,6 +118,16 @@ impl Resolver for SystemResolver {
         self.protocols.name(number)
     }
 
+    fn user(&self, name: &str) -> Option<u32> {
+        let user = nix::unistd::User::from_name(name).ok()??;
+        Some(user.uid.as_raw())
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        let group = nix::unistd::Group::from_name(name).ok()??;
+        Some(group.gid.as_raw())
+    }
+
     fn service_names(&self) -> Vec<String> {
         self.services.names()
     }

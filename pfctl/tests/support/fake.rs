@@ -18,6 +18,12 @@ pub(crate) struct FakePf {
     pub(crate) limit: usize,
     pub(crate) active: BTreeMap<i32, Vec<PooledRule>>,
     pub(crate) inactive: BTreeMap<i32, Vec<PooledRule>>,
+    /// Rules in anchors, by path and list, each with what it calls.
+    pub(crate) anchors: BTreeMap<(String, i32), Vec<(Rule, String)>>,
+    pub(crate) staged_anchors: BTreeMap<(String, i32), Vec<(Rule, String)>>,
+    /// What rules of the main ruleset call, by list and number.
+    pub(crate) calls_of: BTreeMap<(i32, usize), String>,
+    pub(crate) fingerprints: Vec<OsfpIoctl>,
     pub(crate) pool: Vec<PoolAddr>,
     pub(crate) tickets: BTreeMap<i32, u32>,
     pub(crate) timeouts: BTreeMap<i32, i32>,
@@ -85,6 +91,18 @@ impl FakePf {
         assert_eq!(trans.size as usize, elements.len());
         for element in elements {
             let kind = element.rs_num;
+            let path = element.anchor.as_str().unwrap().to_owned();
+            if !path.is_empty() {
+                if cmd == DIOCXBEGIN {
+                    element.ticket = 900;
+                    self.staged_anchors.insert((path, kind), Vec::new());
+                } else if let Some(rules) = self.staged_anchors.remove(&(path.clone(), kind))
+                    && cmd == DIOCXCOMMIT
+                {
+                    self.anchors.insert((path, kind), rules);
+                }
+                continue;
+            }
             if cmd == DIOCXBEGIN {
                 let ticket = self.tickets.entry(kind).or_insert(100);
                 *ticket += 1;
@@ -212,6 +230,72 @@ impl FakePf {
                 self.pool.push(pool.addr);
                 Ok(())
             }),
+            DIOCADDRULE if IocRule::read_from_bytes(argument).is_ok_and(|rule| !rule.anchor.is_empty()) => {
+                with(argument, |rule: &mut IocRule| {
+                    let key = (
+                        rule.anchor.as_str().unwrap().to_owned(),
+                        Self::kind_of(rule.rule.action),
+                    );
+                    let list = self.staged_anchors.get_mut(&key).ok_or(errno::EBUSY)?;
+                    list.push((rule.rule.clone(), rule.anchor_call.as_str().unwrap().to_owned()));
+                    Ok(())
+                })
+            }
+            DIOCGETRULES | DIOCGETRULE
+                if IocRule::read_from_bytes(argument).is_ok_and(|rule| !rule.anchor.is_empty()) =>
+            {
+                with(argument, |rule: &mut IocRule| {
+                    let path = rule.anchor.as_str().unwrap().to_owned();
+                    if !self.anchors.keys().any(|(of, _)| *of == path) {
+                        return Err(errno::EINVAL);
+                    }
+                    let list = self.anchors.get(&(path, Self::kind_of(rule.rule.action)));
+                    if cmd == DIOCGETRULES {
+                        (rule.nr, rule.ticket) = (list.map_or(0, Vec::len) as u32, 55);
+                        return Ok(());
+                    }
+                    let (found, call) = list.and_then(|list| list.get(rule.nr as usize)).ok_or(errno::EBUSY)?;
+                    rule.rule = found.clone();
+                    rule.anchor_call = AnchorPath::new(call).unwrap();
+                    Ok(())
+                })
+            }
+            DIOCGETRULESETS | DIOCGETRULESET => with(argument, |ruleset: &mut IocRuleset| {
+                let above = ruleset.path.as_str().unwrap();
+                let mut names: Vec<String> = Vec::new();
+                for (path, _) in self.anchors.keys() {
+                    let within = match above {
+                        "" => Some(path.as_str()),
+                        above => path.strip_prefix(above).and_then(|rest| rest.strip_prefix('/')),
+                    };
+                    let name = within.map(|within| within.split('/').next().unwrap().to_owned());
+                    names.extend(name.filter(|name| !names.contains(name)));
+                }
+                if cmd == DIOCGETRULESETS {
+                    ruleset.nr = names.len() as u32;
+                } else {
+                    ruleset.name = CName::new(names.get(ruleset.nr as usize).ok_or(errno::EBUSY)?).unwrap();
+                }
+                Ok(())
+            }),
+            DIOCOSFPFLUSH => {
+                self.fingerprints.clear();
+                Ok(())
+            }
+            DIOCOSFPADD => with(argument, |print: &mut OsfpIoctl| {
+                self.fingerprints.push(print.clone());
+                Ok(())
+            }),
+            DIOCOSFPGET => with(argument, |print: &mut OsfpIoctl| {
+                let found = self.fingerprints.get(print.getnum as usize).ok_or(errno::EBUSY)?;
+                *print = found.clone();
+                Ok(())
+            }),
+            DIOCCLRRULECTRS => {
+                let lists = self.active.values_mut().flatten();
+                lists.for_each(|(rule, _)| rule.evaluations = 0);
+                Ok(())
+            }
             DIOCADDRULE => with(argument, |rule: &mut IocRule| {
                 let kind = Self::kind_of(rule.rule.action);
                 if self.tickets.get(&kind) != Some(&rule.ticket) || rule.pool_ticket != 7 {
@@ -224,6 +308,8 @@ impl FakePf {
                 added.evaluations = 17;
                 added.kif = UserPtr(0xdead);
                 added.cpid = 4711;
+                let call = rule.anchor_call.as_str().unwrap().to_owned();
+                self.calls_of.insert((kind, list.len()), call);
                 list.push((added, std::mem::take(&mut self.pool)));
                 Ok(())
             }),
@@ -238,6 +324,8 @@ impl FakePf {
                 let found = list.and_then(|list| list.get(rule.nr as usize));
                 let (found, _) = found.filter(|_| rule.ticket == 55).ok_or(errno::EBUSY)?;
                 rule.rule = found.clone();
+                let call = self.calls_of.get(&(Self::kind_of(found.action), rule.nr as usize));
+                rule.anchor_call = AnchorPath::new(call.map_or("", String::as_str)).unwrap();
                 Ok(())
             }),
             DIOCGETADDRS | DIOCGETADDR => with(argument, |pool: &mut IocPoolAddr| {

@@ -97,6 +97,24 @@ impl Resolver for FixedResolver {
         self.protocols.name(number)
     }
 
+    fn user(&self, name: &str) -> Option<u32> {
+        (name == "root").then_some(0)
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        (name == "wheel").then_some(0)
+    }
+
+    fn fingerprints(&self, path: &str) -> io::Result<String> {
+        match path {
+            "/etc/pf.os" => Ok("16384:64:1:64:M*,N,N,S,N,W0,N,N,T:OpenBSD:3.3::OpenBSD 3.3\n\
+                S4:64:1:60:M*,S,T,N,W7:Linux:2.6::Linux 2.6\n"
+                .to_owned()),
+            "short" => Ok("*:64:0:*:.:Toaster:1::A toaster\nnonsense\n".to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     fn service_names(&self) -> Vec<String> {
         self.services.names()
     }
@@ -122,6 +140,12 @@ pub(crate) fn printed(text: &str) -> Vec<String> {
     config
         .rules
         .iter()
-        .map(|rule| printer.text(&rule.rule, &rule.pool, ""))
+        .map(|rule| {
+            let text = printer.text(&rule.rule, &rule.pool, &rule.call);
+            match rule.anchor.as_str() {
+                "" => text,
+                anchor => format!("{anchor}: {text}"),
+            }
+        })
         .collect()
 }

@@ -1,12 +1,13 @@
 //! `pass` and `block` rules.
 
+use super::particular::Owners;
 use super::{Combination, Expander, Resolved, common_family, span_of};
 use crate::conf::ast::{FilterRule, IcmpSpec, Response, StateOption, StatePolicy, Verdict};
 use crate::conf::diagnostic::{Diagnostic, Spanned};
 use crate::conf::parser::{DEFAULT_ICMP_CODE, DEFAULT_ICMP6_CODE};
 use crate::icmp;
 use pf_abi::{
-    AF_INET, AF_INET6, CName, PF_DROP, PF_PASS, PF_RULE_LABEL_SIZE, PF_STATE_MODULATE, PF_STATE_NORMAL,
+    AF_INET, AF_INET6, CName, PF_DROP, PF_OSFP_ANY, PF_PASS, PF_RULE_LABEL_SIZE, PF_STATE_MODULATE, PF_STATE_NORMAL,
     PF_STATE_SYNPROXY, PFRULE_FRAGMENT, PFRULE_IFBOUND, PFRULE_NOSYNC, PFRULE_RETURN, PFRULE_RETURNICMP,
     PFRULE_RETURNRST, Rule, Timeout,
 };
@@ -33,6 +34,7 @@ impl Expander<'_> {
         };
         let mut mistakes = Vec::new();
         let mut base = self.base(statement, &mut mistakes);
+        let owners = self.particulars(&statement.particulars, &mut base, &mut mistakes);
         check_flags(statement, &resolved, &mut mistakes);
         if base.af == 0 {
             base.af = common_family(&resolved.src);
@@ -40,7 +42,7 @@ impl Expander<'_> {
         if base.af == 0 {
             base.af = common_family(&resolved.dst);
         }
-        let rules = self.combine(statement, &base, &resolved, &mut mistakes);
+        let rules = self.combine(statement, &base, &resolved, &owners, &mut mistakes);
         if !self.report(mistakes) {
             return;
         }
@@ -159,6 +161,7 @@ impl Expander<'_> {
         statement: &FilterRule,
         base: &Rule,
         resolved: &Resolved,
+        owners: &Owners,
         mistakes: &mut Vec<Diagnostic>,
     ) -> Vec<Rule> {
         let icmp: Vec<Option<&Spanned<IcmpSpec>>> = match statement.icmp.as_slice() {
@@ -177,9 +180,12 @@ impl Expander<'_> {
                         combination.apply(&mut rule, af);
                         adjust(&mut rule, *icmp);
                         check(statement, &rule, *icmp, mistakes);
-                        let nr = (self.config.rules.len() + rules.len()) as u32;
-                        self.label(statement, &mut rule, &combination, nr, mistakes);
-                        rules.push(rule);
+                        check_particulars(statement, &rule, owners, mistakes);
+                        for mut rule in owners.multiply(&rule) {
+                            let nr = (self.config.rules.len() + rules.len()) as u32;
+                            self.label(statement, &mut rule, &combination, nr, mistakes);
+                            rules.push(rule);
+                        }
                     }
                 }
             }
@@ -319,6 +325,27 @@ fn check(statement: &FilterRule, rule: &Rule, icmp: Option<&Spanned<IcmpSpec>>, 
         mistakes.push(
             Diagnostic::error(statement.verdict.span, "`return-rst` without TCP")
                 .hint("write `proto tcp`, or `return`, which suits every protocol"),
+        );
+    }
+}
+
+/// What only some protocols have.
+fn check_particulars(statement: &FilterRule, rule: &Rule, owners: &Owners, mistakes: &mut Vec<Diagnostic>) {
+    if owners.is_asked() && rule.proto != 0 && !has_ports(rule.proto) {
+        let particulars = &statement.particulars;
+        let span = span_of(&particulars.users, span_of(&particulars.groups, statement.span));
+        mistakes.push(
+            Diagnostic::error(span, "`user` and `group` apply to TCP and UDP only")
+                .hint("write `proto tcp`, `proto udp` or `proto { tcp udp }`"),
+        );
+    }
+    if rule.os_fingerprint != PF_OSFP_ANY && rule.proto != 0 && rule.proto != IPPROTO_TCP {
+        mistakes.push(
+            Diagnostic::error(
+                span_of(&statement.matching.os, statement.span),
+                "`os` applies to TCP only",
+            )
+            .hint("a system is known by the first packet of a TCP connection"),
         );
     }
 }

@@ -7,8 +7,8 @@ use crate::conf::parser::{check_modifiers, modifier};
 use crate::print::addr::matches_all;
 use crate::resolve::{Interface, InterfaceAddress};
 use pf_abi::{
-    AF_INET, AF_INET6, Addr, AddrWrap, IfName, PF_ADDR_DYNIFTL, PFI_AFLAG_BROADCAST, PFI_AFLAG_NETWORK,
-    PFI_AFLAG_NOALIAS, PFI_AFLAG_PEER,
+    AF_INET, AF_INET6, Addr, AddrWrap, IfName, PF_ADDR_DYNIFTL, PF_ADDR_NOROUTE, PF_ADDR_URPFFAILED,
+    PFI_AFLAG_BROADCAST, PFI_AFLAG_NETWORK, PFI_AFLAG_NOALIAS, PFI_AFLAG_PEER,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -120,6 +120,8 @@ impl Expander<'_> {
     fn host(&self, spec: &HostSpec, span: Span) -> Result<Vec<Host>, Box<Diagnostic>> {
         let mut hosts = match &spec.kind {
             HostKind::Any => Vec::new(),
+            HostKind::NoRoute => vec![special(PF_ADDR_NOROUTE)],
+            HostKind::UrpfFailed => vec![special(PF_ADDR_URPFFAILED)],
             HostKind::Dynamic { name, flags, mask } => vec![dynamic(name, *flags, *mask)],
             HostKind::Name(text, mask) => self.named(text, *mask, span)?,
         };
@@ -220,6 +222,13 @@ impl Expander<'_> {
         }
         Ok(hosts)
     }
+}
+
+/// `no-route`, `urpf-failed`
+fn special(kind: u8) -> Host {
+    let mut host = Host::any();
+    host.wrap.kind = kind;
+    host
 }
 
 /// `(em0)`

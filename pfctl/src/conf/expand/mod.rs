@@ -1,9 +1,12 @@
 //! Statements into rules: names are looked up, each list is multiplied out, in the order in which NetBSD's pfctl does it.
 
+mod anchor;
+mod antispoof;
 mod filter;
 mod host;
 mod label;
 mod options;
+mod particular;
 mod port;
 mod scrub;
 mod translation;
@@ -12,9 +15,10 @@ pub use host::{apply_mask, mask_of};
 pub use options::Options;
 pub use translation::{NAT_PORT_HIGH, NAT_PORT_LOW};
 
-use super::ast::{IfSpec, Match, Statement};
+use super::ast::{IfSpec, LoadAnchor, Match, SetOption, Statement};
 use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span, Spanned};
 use super::parser::Item;
+use crate::osfp::Fingerprints;
 use crate::resolve::{Interface, Resolver};
 use host::Host;
 use pf_abi::{Be16, IfName, PoolAddr, PortOp, Rule, RulesetKind};
@@ -29,6 +33,12 @@ pub struct LoadRule {
     pub pool: Vec<PoolAddr>,
     /// The list that it belongs to.
     pub kind: RulesetKind,
+    /// The path of the anchor that it stands in; empty for the ruleset that is loaded.
+    pub anchor: String,
+    /// The anchor that it calls, or empty.
+    pub call: String,
+    /// Whether the rules of that anchor stand right behind it, in braces.
+    pub block: bool,
     /// The file that it stands in.
     pub file: String,
     /// The line that it stands in, from 1.
@@ -46,6 +56,12 @@ pub struct Config {
     pub has_queues: bool,
     /// Macros and options, as `pfctl -v` repeats them.
     pub echo: Vec<String>,
+    /// Anchors that have their rules in files of their own: path, and file, in order.
+    pub loads: Vec<(String, String)>,
+    /// What they are before the files are read.
+    pub(super) load_statements: Vec<LoadAnchor>,
+    /// Fingerprints of operating systems, where rules ask for them or `set fingerprints` does.
+    pub fingerprints: Option<Fingerprints>,
 }
 
 impl Config {
@@ -54,9 +70,28 @@ impl Config {
         self.has_queues || self.rules.iter().any(|rule| !rule.rule.qname.is_empty())
     }
 
-    /// The rules of one list, in their order.
+    /// The rules of one list, in their order, without those in anchors.
     pub fn rules_of(&self, kind: RulesetKind) -> impl Iterator<Item = &LoadRule> {
-        self.rules.iter().filter(move |rule| rule.kind == kind)
+        self.rules_in("", kind)
+    }
+
+    /// The rules of one list of an anchor, in their order.
+    pub fn rules_in<'a>(&'a self, anchor: &'a str, kind: RulesetKind) -> impl Iterator<Item = &'a LoadRule> {
+        let rules = self.rules.iter();
+        rules.filter(move |rule| rule.kind == kind && rule.anchor == anchor)
+    }
+
+    /// The paths of the anchors that are loaded from here, in the order in which they come up.
+    pub fn anchors(&self) -> Vec<&str> {
+        let mut anchors: Vec<&str> = Vec::new();
+        let with_rules = self.rules.iter().map(|rule| rule.anchor.as_str());
+        let with_files = self.loads.iter().map(|(path, _)| path.as_str());
+        for path in with_rules.chain(with_files).filter(|path| !path.is_empty()) {
+            if !anchors.contains(&path) {
+                anchors.push(path);
+            }
+        }
+        anchors
     }
 }
 
@@ -68,12 +103,19 @@ pub fn expand(items: &[Item], sources: &Sources, resolver: &dyn Resolver, diagno
         interfaces: resolver.interfaces().unwrap_or_default(),
         diagnostics,
         config: Config::default(),
+        path: String::new(),
+        outer: Vec::new(),
+        blocks: 0,
+        inline: Vec::new(),
     };
     for item in items {
         match item {
             Item::Macro(name, value) => expander.config.echo.push(format!("{name} = \"{value}\"")),
             Item::Statement(statement) => match &statement.node {
                 Statement::Set(option) => {
+                    if let SetOption::Fingerprints(file) = option {
+                        expander.read_fingerprints(&file.node, file.span);
+                    }
                     let echo = expander.config.options.set(option);
                     expander.config.echo.push(echo);
                 }
@@ -84,6 +126,10 @@ pub fn expand(items: &[Item], sources: &Sources, resolver: &dyn Resolver, diagno
                     expander.config.echo.push(queueing.text.clone());
                     expander.config.has_queues = true;
                 }
+                Statement::Anchor(rule) => expander.anchor(rule),
+                Statement::EndAnchor => expander.end_block(),
+                Statement::LoadAnchor(load) => expander.config.load_statements.push(load.clone()),
+                Statement::Antispoof(rule) => expander.antispoof(rule),
             },
         }
     }
@@ -96,6 +142,13 @@ struct Expander<'a> {
     interfaces: Vec<Interface>,
     diagnostics: &'a mut Diagnostics,
     config: Config,
+    /// The anchor whose rules are read, and those that it stands in.
+    path: String,
+    outer: Vec<String>,
+    /// Blocks so far: one without a name is called by its number.
+    blocks: usize,
+    /// The anchors whose rules stand in blocks.
+    inline: Vec<String>,
 }
 
 /// What a rule matches, looked up: each list has at least one entry.
@@ -105,6 +158,8 @@ struct Resolved {
     protos: Vec<u8>,
     src: Vec<Host>,
     src_ports: Vec<Port>,
+    /// Systems by number; `PF_OSFP_ANY` for any.
+    systems: Vec<u32>,
     dst: Vec<Host>,
     dst_ports: Vec<Port>,
 }
@@ -115,6 +170,7 @@ struct Combination<'a> {
     proto: u8,
     src: &'a Host,
     src_port: &'a Port,
+    system: u32,
     dst: &'a Host,
     dst_port: &'a Port,
 }
@@ -125,13 +181,16 @@ impl Resolved {
         let mut all = Vec::new();
         for src in &self.src {
             for src_port in &self.src_ports {
-                for dst in &self.dst {
+                let systems = self.systems.iter();
+                let ends = systems.flat_map(|system| self.dst.iter().map(move |dst| (*system, dst)));
+                for (system, dst) in ends {
                     for dst_port in &self.dst_ports {
                         all.push(Combination {
                             interface: &self.interfaces[interface],
                             proto: self.protos[proto],
                             src,
                             src_port,
+                            system,
                             dst,
                             dst_port,
                         });
@@ -188,6 +247,7 @@ impl Combination<'_> {
         rule.ifname = IfName::new(self.ifname()).unwrap_or_default();
         rule.ifnot = self.interface.not.into();
         rule.proto = self.proto;
+        rule.os_fingerprint = self.system;
         for (end, host, port) in [
             (&mut rule.src, self.src, self.src_port),
             (&mut rule.dst, self.dst, self.dst_port),
@@ -207,6 +267,7 @@ impl Expander<'_> {
         let protos = self.protos(&matching.protos);
         let src = self.hosts(&matching.from.hosts);
         let src_ports = self.ports(&matching.from.ports);
+        let systems = self.systems(&matching.os);
         let dst = self.hosts(&matching.to.hosts);
         let dst_ports = self.ports(&matching.to.ports);
         Some(Resolved {
@@ -214,6 +275,7 @@ impl Expander<'_> {
             protos: protos?,
             src: src?,
             src_ports: src_ports?,
+            systems: systems?,
             dst: dst?,
             dst_ports: dst_ports?,
         })
@@ -294,6 +356,9 @@ impl Expander<'_> {
             rule: Box::new(rule),
             pool,
             kind,
+            anchor: self.path.clone(),
+            call: String::new(),
+            block: false,
             file,
             line,
         });

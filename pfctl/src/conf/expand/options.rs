@@ -100,6 +100,7 @@ impl Options {
                 self.host_id = Some(*id);
                 lines.push(format!("set hostid 0x{id:08x}"));
             }
+            SetOption::Fingerprints(file) => lines.push(format!("set fingerprints \"{}\"", file.node)),
             SetOption::NoRulesetOptimization => {
                 lines.push("set ruleset-optimization none".to_owned());
             }

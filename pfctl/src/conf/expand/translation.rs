@@ -2,6 +2,7 @@
 
 use super::filter::has_ports;
 use super::host::Host;
+use super::particular::set_tags;
 use super::port::Port;
 use super::{Expander, Resolved, span_of};
 use crate::conf::ast::{RedirectEnd, StatePolicy, Target, TranslationKind, TranslationRule};
@@ -82,6 +83,7 @@ impl Expander<'_> {
             rule.log = log.flags();
             rule.logif = log.interface;
         }
+        set_tags(&statement.particulars, &mut rule);
         if self.config.options.state_policy == StatePolicy::IfBound {
             rule.rule_flag |= PFRULE_IFBOUND;
         }

@@ -48,11 +48,11 @@ pub(super) fn match_clause(cursor: &mut Cursor<'_>, matching: &mut Match, seen: 
     } else if cursor.eat_word("from").is_some() {
         once(seen.from.is_some(), span, "`from`")?;
         seen.from = Some(span);
-        matching.from = endpoint(cursor)?;
+        matching.from = endpoint(cursor, Some(&mut matching.os))?;
     } else if cursor.eat_word("to").is_some() {
         once(seen.to.is_some(), span, "`to`")?;
         seen.to = Some(span);
-        matching.to = endpoint(cursor)?;
+        matching.to = endpoint(cursor, None)?;
     } else {
         return Ok(false);
     }
@@ -81,22 +81,33 @@ pub(super) fn interface(cursor: &mut Cursor<'_>) -> Parse<Spanned<IfSpec>> {
     })
 }
 
-/// What follows `from` or `to`.
-fn endpoint(cursor: &mut Cursor<'_>) -> Parse<Endpoint> {
+/// What follows `from` or `to`. Only a source has a system.
+fn endpoint(cursor: &mut Cursor<'_>, mut systems: Option<&mut Vec<Spanned<String>>>) -> Parse<Endpoint> {
     let mut endpoint = Endpoint::default();
-    if !cursor.at_word("port") {
+    if !cursor.at_word("port") && !cursor.at_word("os") {
         endpoint.hosts = hosts(cursor)?;
     }
-    if let Some(os) = cursor.eat_word("os") {
-        return Err(Box::new(Diagnostic::unsupported(os, "`os` (fingerprints)")));
-    }
+    system(cursor, &mut systems)?;
     if cursor.eat_word("port").is_some() {
         endpoint.ports = cursor.list(port)?;
     }
-    if let Some(os) = cursor.eat_word("os") {
-        return Err(Box::new(Diagnostic::unsupported(os, "`os` (fingerprints)")));
-    }
+    system(cursor, &mut systems)?;
     Ok(endpoint)
+}
+
+/// `os`, if it comes next.
+fn system(cursor: &mut Cursor<'_>, to: &mut Option<&mut Vec<Spanned<String>>>) -> Parse<()> {
+    let Some(span) = cursor.eat_word("os") else {
+        return Ok(());
+    };
+    let Some(to) = to else {
+        return Err(Box::new(
+            Diagnostic::error(span, "`os` of a destination").hint("only the sender of a packet shows its system"),
+        ));
+    };
+    once(!to.is_empty(), span, "`os`")?;
+    **to = cursor.list(|cursor| cursor.string("an operating system"))?;
+    Ok(())
 }
 
 /// An address, or a list of them, in which lists may stand.
@@ -130,14 +141,15 @@ pub(super) fn host(cursor: &mut Cursor<'_>) -> Parse<Spanned<HostSpec>> {
             open.to(close),
             "a table as an address",
         )));
-    } else if let Some(word) = ["no-route", "urpf-failed", "route"]
-        .into_iter()
-        .find(|word| cursor.at_word(word))
-    {
-        return Err(Box::new(Diagnostic::unsupported(
-            cursor.here(),
-            format!("`{word}` as an address"),
-        )));
+    } else if cursor.eat_word("no-route").is_some() {
+        HostKind::NoRoute
+    } else if cursor.eat_word("urpf-failed").is_some() {
+        HostKind::UrpfFailed
+    } else if cursor.at_word("route") {
+        return Err(Box::new(
+            Diagnostic::unsupported(cursor.here(), "`route`, the label of a route")
+                .hint("NetBSD's routes have no labels"),
+        ));
     } else if cursor.at_sign("(") {
         dynamic(cursor)?
     } else {
@@ -210,7 +222,7 @@ pub fn check_modifiers(flags: u8, span: Span) -> Parse<()> {
 }
 
 /// `[op] port`, `port:port`, `port >< port` or `port <> port`
-fn port(cursor: &mut Cursor<'_>) -> Parse<Spanned<PortSpec>> {
+pub(super) fn port(cursor: &mut Cursor<'_>) -> Parse<Spanned<PortSpec>> {
     let span = cursor.here();
     let unary = unary_operator(cursor)?;
     let text = cursor.string("a port")?;

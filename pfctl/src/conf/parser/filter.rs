@@ -3,6 +3,7 @@
 use super::address::{Seen, match_clause, once};
 use super::cursor::{Cursor, Parse};
 use super::log::log;
+use super::particular::particular;
 use super::queue::rule_queue;
 use super::state::keep;
 use crate::conf::ast::{Af, FilterRule, Flags, IcmpSpec, Match, Response, Verdict};
@@ -42,6 +43,7 @@ pub(super) fn filter_rule(cursor: &mut Cursor<'_>) -> Parse<FilterRule> {
         fragment: None,
         allow_opts: None,
         label: None,
+        particulars: Default::default(),
     };
     let mut seen = Seen::default();
     while !cursor.at_end() {
@@ -189,6 +191,8 @@ fn option_clause(cursor: &mut Cursor<'_>, rule: &mut FilterRule) -> Parse<bool> 
     } else if cursor.eat_word("queue").is_some() {
         once(rule.queue.is_some(), span, "`queue`")?;
         rule.queue = Some(rule_queue(cursor)?);
+    } else if particular(cursor, &mut rule.particulars)? {
+        // Done.
     } else if let Some(state) = keep(cursor)? {
         once(rule.keep.is_some(), span, "`keep state`")?;
         rule.keep = Some(state);
@@ -270,24 +274,7 @@ fn icmp_type(cursor: &mut Cursor<'_>, af: Af) -> Parse<Spanned<IcmpSpec>> {
 
 /// Says clearly what pf.conf(5) has and this program has not.
 fn refuse_unsupported(cursor: &Cursor<'_>) -> Parse<()> {
-    const UNSUPPORTED: &[&str] = &[
-        "user",
-        "group",
-        "tos",
-        "tag",
-        "tagged",
-        "probability",
-        "rtable",
-        "route-to",
-        "reply-to",
-        "dup-to",
-        "fastroute",
-        "os",
-    ];
-    let negated = cursor.at_sign("!") && cursor.peek_second().is_some_and(|next| next.is_word("tagged"));
-    if negated {
-        return Err(Box::new(Diagnostic::unsupported(cursor.here(), "`! tagged`")));
-    }
+    const UNSUPPORTED: &[&str] = &["rtable", "route-to", "reply-to", "dup-to", "fastroute"];
     if cursor.at_word("port") {
         return Err(Box::new(
             Diagnostic::error(cursor.here(), "`port` without `from` or `to` before it")

@@ -2,10 +2,13 @@
 //! next line, so that all mistakes of a file come out together.
 
 mod address;
+mod anchor;
+mod antispoof;
 mod cursor;
 mod filter;
 mod log;
 mod option;
+mod particular;
 mod queue;
 mod scrub;
 mod state;
@@ -15,7 +18,7 @@ pub use address::{check_modifiers, modifier};
 pub use cursor::parse_number;
 pub use filter::{DEFAULT_ICMP_CODE, DEFAULT_ICMP6_CODE, FLAG_LETTERS};
 
-use super::ast::{SetOption, Statement};
+use super::ast::{AnchorKind, SetOption, Statement};
 use super::diagnostic::{Diagnostic, Diagnostics, Sources, Span, Spanned, did_you_mean};
 use super::keyword;
 use super::lexer::{Kind, Token, tokenize, tokenize_value};
@@ -87,8 +90,16 @@ pub fn parse(sources: &mut Sources, file: usize, macros: Macros, diagnostics: &m
         section: Section::Nothing,
         require_order: true,
         depth: 0,
+        blocks: Vec::new(),
     };
     parser.file(file);
+    if let Some(open) = parser.blocks.pop() {
+        parser.diagnostics.push(
+            Diagnostic::error(open, "an anchor without its `}`")
+                .label("begins here")
+                .hint("the rules of an anchor end with a line that has a `}` alone"),
+        );
+    }
     parser.items
 }
 
@@ -100,6 +111,8 @@ struct Parser<'a> {
     section: Section,
     require_order: bool,
     depth: usize,
+    /// Where the anchors begin whose `}` has not come.
+    blocks: Vec<Span>,
 }
 
 impl Parser<'_> {
@@ -127,11 +140,35 @@ impl Parser<'_> {
             return Ok(());
         };
         let span = tokens[0].span.to(last.span);
-        let mut cursor = Cursor::new(&tokens);
+        if let [brace] = tokens.as_slice()
+            && brace.is_sign("}")
+        {
+            return self.end_block(span);
+        }
+        // The `{` at the end of a line begins an anchor's rules.
+        let is_block = last.is_sign("{") && tokens[0].is_word("anchor");
+        let tokens = if is_block {
+            &tokens[..tokens.len() - 1]
+        } else {
+            &tokens[..]
+        };
+        if is_block {
+            self.blocks.push(span);
+        }
+        let mut cursor = Cursor::new(tokens);
         if let Some(statement) = self.statement(&mut cursor, span)? {
             self.items
                 .push(Item::Statement(Box::new(Spanned { node: statement, span })));
         }
+        Ok(())
+    }
+
+    fn end_block(&mut self, span: Span) -> Parse<()> {
+        if self.blocks.pop().is_none() {
+            return Err(Box::new(Diagnostic::error(span, "a `}` without its `{`")));
+        }
+        let node = Statement::EndAnchor;
+        self.items.push(Item::Statement(Box::new(Spanned { node, span })));
         Ok(())
     }
 
@@ -206,6 +243,34 @@ impl Parser<'_> {
             self.include(cursor)?;
             return Ok(None);
         }
+        let is_anchor = |word: &str| anchor::WORDS.iter().find(|(of, _)| *of == word);
+        let first = cursor.peek().filter(|token| token.kind == Kind::Word);
+        if let Some((_, kind)) = first.and_then(|token| is_anchor(&token.text)) {
+            let section = match kind {
+                AnchorKind::Filter => Section::Filtering,
+                _ => Section::Translation,
+            };
+            self.enter(section, span);
+            let is_block = self.blocks.last().is_some_and(|open| *open == span);
+            return anchor::anchor_rule(cursor, is_block).map(|rule| Some(Statement::Anchor(rule)));
+        }
+        if cursor.at_word("load") && second("anchor") {
+            return anchor::load_anchor(cursor).map(|load| Some(Statement::LoadAnchor(load)));
+        }
+        if let Some(open) = self.blocks.last()
+            && !cursor.at_word("pass")
+            && !cursor.at_word("block")
+        {
+            return Err(Box::new(
+                Diagnostic::error(span, "only filter rules and anchors stand in an anchor's braces")
+                    .hint("load the others with `load anchor` or `pfctl -a`")
+                    .hint(format!("the anchor begins in line {}", self.sources.line(*open).1)),
+            ));
+        }
+        if cursor.at_word("antispoof") {
+            self.enter(Section::Filtering, span);
+            return antispoof::antispoof(cursor).map(|rule| Some(Statement::Antispoof(rule)));
+        }
         if cursor.at_word("set") {
             let option = option::set_option(cursor)?;
             if let SetOption::RequireOrder(required) = option {
@@ -217,6 +282,7 @@ impl Parser<'_> {
                     | SetOption::Skip(_)
                     | SetOption::StatePolicy(_)
                     | SetOption::HostId(_)
+                    | SetOption::Fingerprints(_)
                     | SetOption::NoRulesetOptimization
             );
             if !anywhere {

@@ -85,8 +85,8 @@ pub(super) fn set_option(cursor: &mut Cursor<'_>) -> Parse<SetOption> {
             )));
         }
         SetOption::NoRulesetOptimization
-    } else if cursor.at_word("fingerprints") {
-        return Err(Box::new(Diagnostic::unsupported(cursor.here(), "`set fingerprints`")));
+    } else if cursor.eat_word("fingerprints").is_some() {
+        SetOption::Fingerprints(cursor.string("the name of a file")?)
     } else {
         return Err(cursor.expected_one_of("an option", keyword::OPTIONS));
     };

@@ -3,6 +3,7 @@
 use super::address::{Seen, host, match_clause, once};
 use super::cursor::{Cursor, Parse};
 use super::log::log;
+use super::particular::tag;
 use crate::conf::ast::{Match, RedirectEnd, RedirectPort, Target, TranslationKind, TranslationRule};
 use crate::conf::diagnostic::{Diagnostic, Span, Spanned};
 use crate::conf::keyword;
@@ -27,11 +28,15 @@ pub(super) fn translation_rule(cursor: &mut Cursor<'_>) -> Parse<TranslationRule
         log: None,
         matching: Match::default(),
         target: None,
+        particulars: Default::default(),
     };
     let mut seen = Seen::default();
     while !cursor.at_end() {
         let span = cursor.here();
         if match_clause(cursor, &mut rule.matching, &mut seen)? {
+            continue;
+        }
+        if tag(cursor, &mut rule.particulars)? {
             continue;
         }
         if cursor.eat_word("pass").is_some() {
@@ -147,7 +152,7 @@ fn target_option(cursor: &mut Cursor<'_>, target: &mut Target) -> Parse<bool> {
 
 /// Says clearly what pf.conf(5) has and this program has not.
 fn refuse_unsupported(cursor: &Cursor<'_>) -> Parse<()> {
-    const UNSUPPORTED: &[&str] = &["tag", "tagged", "rtable", "source-hash", "if-bound", "floating", "os"];
+    const UNSUPPORTED: &[&str] = &["rtable", "source-hash", "if-bound", "floating", "os"];
     match UNSUPPORTED.iter().find(|word| cursor.at_word(word)) {
         Some(word) => Err(Box::new(Diagnostic::unsupported(
             cursor.here(),
