@@ -348,3 +348,56 @@ fn queues_are_left_out_with_a_word() {
     let path = file(&server, "pf.conf", "pass\n");
     assert_eq!(pfctl(&server, &["-f", &path]).err, "");
 }
+
+#[test]
+fn anchors_are_loaded_and_shown() {
+    let server = Server::start(FakePf::default());
+    let main = file(&server, "main.conf", "anchor spam\nanchor {\n pass in\n}\nblock\n");
+    let spam = file(&server, "spam.conf", "block in quick\nanchor deep\n");
+    let deep = file(&server, "deep.conf", "pass out\n");
+    for arguments in [
+        &["-f", &main][..],
+        &["-a", "spam", "-f", &spam],
+        &["-a", "spam/deep", "-f", &deep],
+    ] {
+        let loaded = pfctl(&server, arguments);
+        assert_eq!((loaded.code, loaded.out.as_str()), (0, ""), "{}", loaded.err);
+    }
+    assert_eq!(
+        pfctl(&server, &["-sr"]).out,
+        "anchor \"spam\" all\nanchor all {\n  pass in all flags S/SA keep state\n}\nblock drop all\n"
+    );
+    assert_eq!(
+        pfctl(&server, &["-a", "spam/deep", "-sr"]).out,
+        "pass out all flags S/SA keep state\n"
+    );
+    assert_eq!(
+        pfctl(&server, &["-a", "spam/*", "-sr"]).out,
+        "block drop in quick all\nanchor \"deep\" all {\n  pass out all flags S/SA keep state\n}\n"
+    );
+    assert_eq!(pfctl(&server, &["-sA"]).out, "  spam\n");
+    assert_eq!(pfctl(&server, &["-vsA"]).out, "  _1\n  spam\n  spam/deep\n");
+    assert_eq!(pfctl(&server, &["-a", "nobody", "-sr"]).code, 1);
+    assert_eq!(pfctl(&server, &["-a", "spam", "-Fr"]).err, "rules cleared\n");
+    assert_eq!(pfctl(&server, &["-a", "spam", "-sr"]).out, "");
+    assert_eq!(pfctl(&server, &["-a", "spam", "-Fs"]).code, 1);
+}
+
+#[test]
+fn counters_debug_level_and_fingerprints() {
+    let server = Server::start(FakePf::default());
+    let conf = file(&server, "pf.conf", "set skip on lo0\npass\n");
+    assert_eq!(pfctl(&server, &["-o", "none", "-rf", &conf]).code, 0);
+    assert_eq!(pfctl(&server, &["-z"]).err, "pf: rule counters cleared\n");
+    assert!(pfctl(&server, &["-vsr"]).out.contains("Evaluations: 0 "));
+    assert_eq!(pfctl(&server, &["-x", "loud"]).err, "debug level set to 'loud'\n");
+    assert_eq!(server.pf.lock().unwrap().debug, 3);
+    assert_eq!(pfctl(&server, &["-x", "shrill"]).code, 1);
+    assert_eq!(pfctl(&server, &["-vsI"]).out, "lo0 (skip) (not there)\n");
+    let mut print = pf_abi::OsfpIoctl::default();
+    print.os.class_nm = pf_abi::CName::new("Toaster").unwrap();
+    server.pf.lock().unwrap().fingerprints.push(print);
+    assert!(pfctl(&server, &["-so"]).out.ends_with("-------------------\nToaster\n"));
+    assert_eq!(pfctl(&server, &["-Fo"]).err, "pf: fingerprints cleared\n");
+    assert!(server.pf.lock().unwrap().fingerprints.is_empty());
+}
