@@ -68,6 +68,9 @@ fn main() -> anyhow::Result<()> {
             records.extend(packet::measure(states, passes)?);
         }
     }
+    if arguments.only != Some(Part::States) {
+        records.extend(packet::measure_rules(passes)?);
+    }
     let mut names: Vec<_> = vec![];
     for record in &records {
         if !names.contains(&record.name) {

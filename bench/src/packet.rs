@@ -330,3 +330,65 @@ pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Vec<Record
     };
     Ok(names.into_iter().zip(times).map(record).collect())
 }
+
+/// A ruleset of `count` rules: a default, ports and networks that nobody asks for, and at last the one rule that matches.
+fn many_rules(count: usize) -> Vec<Rule> {
+    let rule = |action: pf_abi::Action| Rule {
+        action: action.into(),
+        af: pf_abi::AF_INET,
+        ..Rule::default()
+    };
+    let mut rules = vec![rule(pf_abi::Action::Drop)];
+    for n in 0..count.saturating_sub(2) {
+        let mut other = rule(pf_abi::Action::Drop);
+        let [.., high, low] = (n as u32).to_be_bytes();
+        if n % 2 == 0 {
+            other.proto = Proto::TCP.0;
+            other.dst.port_op = PortOp::Equal.into();
+            other.dst.port[0] = Be16::new(20_000 + n as u16);
+        } else {
+            let addr = std::net::IpAddr::from([172, 16, high, low]);
+            other.src.addr = AddrWrap::masked(addr.into(), std::net::IpAddr::from([255; 4]).into());
+        }
+        rules.push(other);
+    }
+    rules.push(rule(pf_abi::Action::Pass));
+    rules
+}
+
+/// A packet without a state that passes by the last rule and leaves no state: a ruleset of 10 rules beside one of 10,000.
+pub(crate) fn measure_rules(passes: usize) -> anyhow::Result<Vec<Record>> {
+    const PACKETS: u32 = 20_000;
+    let ends = Ends {
+        addrs: [[10, 0, 0, 1], [198, 51, 100, 7]].map(|octets| std::net::IpAddr::from(octets).into()),
+        ports: [1025, 443],
+    };
+    let mut records = vec![];
+    for count in [10, 10_000] {
+        let machine = Machine::new(1000, &many_rules(count))?;
+        let packet = segment(ends, 1, 0, TcpFlags::SYN, &[], 0);
+        let level = SoftNet::raise();
+        let mut times = vec![];
+        for _ in 0..passes {
+            let mut mbuf = Some(Mbuf::from_bytes(packet.clone()));
+            let start = Instant::now();
+            for _ in 0..PACKETS {
+                let Some(Verdict::Pass(passed)) = mbuf
+                    .take()
+                    .map(|mbuf| machine.pf.hook(&level, Direction::In, INTERFACE, mbuf))
+                else {
+                    anyhow::bail!("a packet was dropped");
+                };
+                mbuf = Some(passed);
+            }
+            times.push(start.elapsed().as_nanos() as f64 / f64::from(PACKETS));
+        }
+        records.push(Record {
+            name: "rules",
+            rules: Some(count),
+            ns: Some(tenths(median(times))),
+            ..Record::default()
+        });
+    }
+    Ok(records)
+}
