@@ -62,12 +62,12 @@ pub struct Pf {
     interfaces: Snapshot<Interfaces>,
     /// Fingerprints of operating systems, as packets see them.
     fingerprints: Snapshot<Fingerprints>,
-    states: StateTable,
+    states: KBox<StateTable>,
     /// Where `modulate state` and `synproxy state` have their numbers from.
     isns: Isns,
-    handshakes: Handshakes,
+    handshakes: KBox<Handshakes>,
     timeouts: Timeouts,
-    norm: Norm,
+    norm: KBox<Norm>,
     stats: Stats,
     /// Between DIOCSTART and DIOCSTOP.
     running: AtomicBool,
@@ -81,7 +81,7 @@ pub struct Pf {
     debug: AtomicU32,
     /// DIOCSETHOSTID: who makes states here, in network order.
     host_id: AtomicU32,
-    control: Mutex<Control>,
+    control: KBox<Mutex<Control>>,
     sweep: Mutex<Sweep>,
 }
 
@@ -107,11 +107,11 @@ impl Pf {
             config: Snapshot::new(KBox::new(Config::new()?)?),
             interfaces: Snapshot::new(KBox::new(Interfaces::new()?)?),
             fingerprints: Snapshot::new(KBox::new(Fingerprints::new())?),
-            states: StateTable::new(&kernel, pf_abi::Limit::States.default_value() as usize)?,
+            states: Self::new_states(&kernel)?,
             isns: Isns::new(&kernel),
-            handshakes: Handshakes::new(),
+            handshakes: KBox::new(Handshakes::new())?,
             timeouts: Timeouts::default(),
-            norm: Norm::new(&kernel)?,
+            norm: Self::new_norm(&kernel)?,
             stats: Stats::new()?,
             running: AtomicBool::new(false),
             locked: AtomicBool::new(false),
@@ -127,8 +127,20 @@ impl Pf {
 
     /// A function of its own, so that this does not lie on a kernel's stack beside all the rest.
     #[inline(never)]
-    fn new_control() -> Result<Mutex<Control>, NoMemory> {
-        Mutex::new(Control::new()?)
+    fn new_control() -> Result<KBox<Mutex<Control>>, NoMemory> {
+        KBox::new(Mutex::new(Control::new()?)?)
+    }
+
+    /// Likewise.
+    #[inline(never)]
+    fn new_states(kernel: &Kernel) -> Result<KBox<StateTable>, NoMemory> {
+        KBox::new(StateTable::new(kernel, pf_abi::Limit::States.default_value() as usize)?)
+    }
+
+    /// Likewise.
+    #[inline(never)]
+    fn new_norm(kernel: &Kernel) -> Result<KBox<Norm>, NoMemory> {
+        KBox::new(Norm::new(kernel)?)
     }
 
     /// The system around it.

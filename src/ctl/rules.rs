@@ -47,7 +47,7 @@ pub(super) struct Staging {
     /// The numbers of tags.
     tags: Tags,
     /// By the ruleset's number, and by [`RulesetKind`].
-    rulesets: KVec<Option<KBox<[Staged; KINDS]>>>,
+    rulesets: KVec<KVec<Staged>>,
     /// The ticket that was given out last, of any list: none is given out twice, though a ruleset go and another come.
     last_ticket: u32,
     /// The ticket of the pool.
@@ -104,22 +104,18 @@ impl Staging {
     fn list(&mut self, list: List) -> Result<&mut Staged, NoMemory> {
         let at = usize::from(list.ruleset);
         while self.rulesets.len() <= at {
-            self.rulesets.push(None)?;
+            self.rulesets.push(KVec::new())?;
         }
-        let slot = self.rulesets.get_mut(at).ok_or(NoMemory)?;
-        if slot.is_none() {
-            *slot = Some(KBox::new(Default::default())?);
+        let lists = self.rulesets.get_mut(at).ok_or(NoMemory)?;
+        while lists.len() < KINDS {
+            lists.push(Staged::default())?;
         }
-        let lists = slot.as_mut().ok_or(NoMemory)?;
         lists.get_mut(list.kind as usize).ok_or(NoMemory)
     }
 
     /// The same, if anybody has ever loaded anything there.
     fn known_list(&self, list: List) -> Option<&Staged> {
-        self.rulesets
-            .get(usize::from(list.ruleset))?
-            .as_ref()?
-            .get(list.kind as usize)
+        self.rulesets.get(usize::from(list.ruleset))?.get(list.kind as usize)
     }
 
     /// Whether who has this ticket is loading the list.
@@ -186,7 +182,7 @@ pub(super) fn sweep(pf: &Pf, control: &mut Control) {
             }
         }
         for (number, staged) in (0u16..).zip(rulesets.iter()) {
-            for staged in staged.iter().flat_map(|staged| staged.iter()) {
+            for staged in staged.iter() {
                 if staged.open {
                     need(number);
                 }
@@ -201,7 +197,7 @@ pub(super) fn sweep(pf: &Pf, control: &mut Control) {
     });
     for number in gone.iter() {
         if let Some(slot) = rulesets.get_mut(usize::from(*number)) {
-            *slot = None;
+            *slot = KVec::new();
         }
     }
     let _ = swept;
@@ -488,6 +484,19 @@ fn numbers(pf: &Pf, control: &mut Control, rule: &pf_abi::Rule) -> Result<Number
     })
 }
 
+/// The same where others have it too, apart so that no rule lies on the stack of whoever asks for it.
+#[inline(never)]
+fn make_shared_rule(
+    pf: &Pf,
+    caller: &Caller<'_>,
+    control: &mut Control,
+    arg: &IocRule,
+    list: List,
+    nr: usize,
+) -> Result<KArc<Rule>, Errno> {
+    Ok(KArc::new(make_rule(pf, caller, control, arg, list, nr)?)?)
+}
+
 /// DIOCCHANGERULE: changes a list that is loaded, after DIOCCHANGERULE has given a ticket for it (`PF_CHANGE_GET_TICKET`).
 ///
 /// # Errors
@@ -523,7 +532,7 @@ pub(super) fn change(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<
     };
     let changed = (|| {
         let new = match adds {
-            true => Some(KArc::new(make_rule(pf, caller, &mut control, arg, list, place)?)?),
+            true => Some(make_shared_rule(pf, caller, &mut control, arg, list, place)?),
             false => None,
         };
         if adds && len >= MAX_RULES {

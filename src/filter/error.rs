@@ -13,6 +13,7 @@ use crate::wire::Proto;
 
 impl Filter<'_> {
     /// Lets an ICMP error pass that is about a packet of a state. False if there is none.
+    #[inline(never)]
     pub(super) fn judge_error(&self, packet: &mut Packet) -> Result<bool, Refusal> {
         let quote = packet.quote().map_err(packet::reason)?;
         let key = quote.key(packet);

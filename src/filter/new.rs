@@ -21,6 +21,7 @@ use crate::wire::{Af, Proto};
 
 impl<'a> Filter<'a> {
     /// Judges a packet without a state by the rules, and logs it.
+    #[inline(never)]
     pub(super) fn judge_new(&self, packet: &mut Packet, locked: bool) -> Result<(), Refusal> {
         let mut matched = Matched::default();
         let judged = self.judge_by_rules(packet, locked, &mut matched);

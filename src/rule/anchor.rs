@@ -23,7 +23,7 @@ pub const MAIN: u16 = 0;
 /// Rulesets that there may be.
 const MOST: usize = 1 << 15;
 /// Rulesets within each other: as deep as evaluation goes.
-pub(super) const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// A ruleset's number and path.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ pub(super) enum Show {
 }
 
 /// Rulesets within each other that are shown.
-const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 32;
 
 /// What `-a` names: a ruleset, and with `/*`, what it calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
