@@ -110,6 +110,7 @@ fn pointer(cmd: u64, argument: &[u8]) -> Option<(usize, usize)> {
     let number = |at: usize| u32::from_le_bytes(argument[at..at + 4].try_into().unwrap()) as usize;
     match cmd {
         pf_abi::DIOCGETSTATES | pf_abi::DIOCADDSTATES => Some((8, number(0))),
+        pf_abi::DIOCBGETSTATES | pf_abi::DIOCBADDSTATES => Some((32, number(16) * size_of::<SyncState>())),
         pf_abi::DIOCADDSTATE => Some((8, size_of::<SyncState>())),
         pf_abi::DIOCXBEGIN | pf_abi::DIOCXCOMMIT | pf_abi::DIOCXROLLBACK => Some((8, number(0) * number(4))),
         pf_abi::DIOCIGETIFACES => Some((16, number(24) * number(28))),

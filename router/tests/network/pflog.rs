@@ -16,8 +16,8 @@ use crate::harness::*;
 
 const RULES: &str = "
     pass all no state
-    block in log on lan0 proto udp from any to any port 7001
-    pass in log (to pflog2) on lan0 proto udp from any to any port 7002 no state
+    block in log on lan0 proto udp from any to any port 4701
+    pass in log (to pflog2) on lan0 proto udp from any to any port 4702 no state
 ";
 
 /// How often a packet is sent again that nobody was there for.
@@ -89,18 +89,18 @@ fn tcpdump_reads_the_file_while_it_is_written() {
     let _router = router(&network, &path);
     let _firewall = Firewall::with_rules(&network, RULES);
     for (client, server) in [(CLIENT_V4, SERVER_V4), (CLIENT_V6, SERVER_V6)] {
-        for port in [7001, 7002] {
+        for port in [4701, 4702] {
             network.client.udp(client, (server, port)).send(b"hello").unwrap();
         }
     }
     let wanted = [
         "rule 1/0(match): block in on lan0: 10.0.0.2.",
-        "> 198.51.100.2.7001: UDP, length 5",
+        "> 198.51.100.2.4701: UDP, length 5",
         "rule 2/0(match): pass in on lan0: 10.0.0.2.",
-        "> 198.51.100.2.7002: UDP, length 5",
+        "> 198.51.100.2.4702: UDP, length 5",
         "rule 1/0(match): block in on lan0: fd00:1::2.",
         "rule 2/0(match): pass in on lan0: fd00:1::2.",
-        "> fd00:2::2.7002: UDP, length 5",
+        "> fd00:2::2.4702: UDP, length 5",
     ];
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -122,8 +122,8 @@ fn each_reader_of_a_fifo_sees_packets_at_once() {
     mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     let _router = router(&network, &path);
     let _firewall = Firewall::with_rules(&network, RULES);
-    let blocked = network.client.udp(CLIENT_V4, (SERVER_V4, 7001));
-    let passed = network.client.udp(CLIENT_V4, (SERVER_V4, 7002));
+    let blocked = network.client.udp(CLIENT_V4, (SERVER_V4, 4701));
+    let passed = network.client.udp(CLIENT_V4, (SERVER_V4, 4702));
     for _ in 0..2 {
         // The router outlives its readers, and each gets a whole file.
         let reader = Reader::new(&path);
@@ -142,8 +142,8 @@ fn a_router_without_a_reader_goes_on_and_ends() {
     mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     let mut router = router(&network, &path);
     let mut firewall = Firewall::with_rules(&network, RULES);
-    let server = network.server.udp_at(SERVER_V4, 7002);
-    let client = network.client.udp(CLIENT_V4, (SERVER_V4, 7002));
+    let server = network.server.udp_at(SERVER_V4, 4702);
+    let client = network.client.udp(CLIENT_V4, (SERVER_V4, 4702));
     // Nobody opens the FIFO; then somebody does, and does not read.
     client.send(b"one").unwrap();
     assert_eq!(receive(&server).unwrap(), b"one");
