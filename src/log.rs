@@ -16,15 +16,6 @@ use crate::kpi::Direction;
 use crate::rule::Rule;
 use crate::wire::Af;
 
-/// The user and the process that a socket belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// The user id.
-    pub uid: u32,
-    /// The process id.
-    pub pid: i32,
-}
-
 /// An anchor that was on the way to a rule.
 #[derive(Debug, Clone, Copy)]
 pub struct Within<'a> {
@@ -51,8 +42,9 @@ pub struct Entry<'a> {
     pub reason: Reason,
     /// It goes no further, whatever the rule says.
     pub is_dropped: bool,
-    /// Whose socket it is for or from, where `log (user)` asks for it and there is one.
-    pub owner: Option<Owner>,
+    /// Whose socket it is for or from, by the user's number, where `log (user)` asks for it and there is one. Which process has the
+    /// socket no kernel tells, as there may be several.
+    pub owner: Option<u32>,
 }
 
 impl Entry<'_> {
@@ -78,8 +70,8 @@ impl Entry<'_> {
             ruleset: self.within.map_or(CName::EMPTY, |within| CName::cut(within.name)),
             rulenr,
             subrulenr,
-            uid: self.owner.map_or(UID_MAX, |owner| owner.uid),
-            pid: self.owner.map_or(NO_PID, |owner| owner.pid),
+            uid: self.owner.unwrap_or(UID_MAX),
+            pid: NO_PID,
             rule_uid,
             rule_pid,
             dir: self.direction as u8,

@@ -6,7 +6,7 @@
 //! # Locking
 //! None.
 
-use pf_abi::{IfName, PF_LOG_ALL, Reason};
+use pf_abi::{IfName, PF_LOG_ALL, PF_LOG_SOCKET_LOOKUP, Reason};
 
 use super::{Filter, Refusal, translation};
 use crate::kpi::Direction;
@@ -135,7 +135,10 @@ impl Filter<'_> {
             }),
             reason,
             is_dropped,
-            owner: None,
+            owner: rule
+                .filter(|rule| rule.log & PF_LOG_SOCKET_LOOKUP != 0)
+                .and_then(|_| self.owner(&packet.subject(self.interface)))
+                .map(|owner| owner.uid),
         };
         self.pf.kernel.log_packet(number, &entry.header(), packet.mbuf());
     }

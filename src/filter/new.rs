@@ -99,7 +99,7 @@ impl<'a> Filter<'a> {
 
     /// Who has the socket that a packet comes from or goes to.
     #[inline(never)]
-    fn owner(&self, subject: &Subject) -> Option<SocketOwner> {
+    pub(super) fn owner(&self, subject: &Subject) -> Option<SocketOwner> {
         let (src_port, dst_port) = subject.ports?;
         let (src, dst) = ((subject.src.octets(), src_port), (subject.dst.octets(), dst_port));
         let (local, remote) = match subject.direction {

@@ -44,7 +44,6 @@ pub(super) fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
     let asks = source.rule_flag & !flags != 0
         || source.rt != abi::PF_NOPFROUTE
         || source.rtableid > 0
-        || source.log & abi::PF_LOG_SOCKET_LOOKUP != 0
         || source.max_src_nodes != 0
         || source.max_src_states != 0
         || source.max_src_conn != 0

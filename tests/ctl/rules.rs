@@ -353,9 +353,6 @@ fn rules_that_make_no_sense_are_refused() {
         }),
         ("scrub", Errno::Ebusy, |rule| rule.action = PF_SCRUB),
         ("more than any state", Errno::Einval, |rule| rule.keep_state = 9),
-        ("whose socket it is", Errno::Eopnotsupp, |rule| {
-            rule.log = PF_LOG | PF_LOG_SOCKET_LOOKUP
-        }),
         ("a seventeenth pflog", Errno::Einval, |rule| {
             (rule.log, rule.logif) = (PF_LOG, PFLOGIFS_MAX)
         }),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use pf::kpi::{Direction, Kernel, Mbuf};
+use pf::kpi::{Direction, Kernel, Mbuf, SocketOwner};
 use pf_abi::*;
 
 use crate::common::Machine;
@@ -21,12 +21,16 @@ struct Gate {
 
 impl Gate {
     fn new(rules: &[Rule]) -> Self {
+        Self::of(Kernel::seeded(1), rules)
+    }
+
+    fn of(kernel: Kernel, rules: &[Rule]) -> Self {
         let shown = Arc::new(Mutex::new(vec![]));
         let to = shown.clone();
         let log = move |number, header: &LogHeader, packet: &Mbuf| {
             to.lock().unwrap().push((number, *header, packet.clone().to_bytes()));
         };
-        let machine = Machine::of(Kernel::seeded(1).with_packet_log(Box::new(log)));
+        let machine = Machine::of(kernel.with_packet_log(Box::new(log)));
         machine.command(DIOCSTART).unwrap();
         let gate = Gate { machine, shown };
         gate.load(RulesetKind::Filter, rules.iter().map(|rule| (rule.clone(), vec![])));
@@ -258,4 +262,27 @@ fn options_that_no_rule_allows_are_shown_whether_it_logs_or_not() {
     gate.send(&plain).unwrap();
     gate.send(&optional).unwrap_err();
     assert_eq!(gate.only(), (0, shown, optional));
+}
+
+#[test]
+fn log_user_tells_whose_socket_it_is() {
+    let kernel = || {
+        Kernel::seeded(1).with_sockets(Box::new(|ends| {
+            let uid = 1000 + u32::from(ends.local.1);
+            (ends.local.1 < 100).then_some(SocketOwner { uid, gid: 0 })
+        }))
+    };
+    for (log, known, unknown) in [
+        (PF_LOG | PF_LOG_SOCKET_LOOKUP, 1005, UID_MAX),
+        (PF_LOG, UID_MAX, UID_MAX),
+    ] {
+        let gate = Gate::of(kernel(), &[pass().log(log, 0)]);
+        gate.send(&client().udp(5, 53, b"ask")).unwrap();
+        gate.receive(&client().back().udp(53, 5, b"answer")).unwrap();
+        gate.send(&client().udp(500, 53, b"ask")).unwrap();
+        // No protocol of sockets.
+        gate.send(&client().ping(7)).unwrap();
+        let uids: Vec<u32> = gate.shown().iter().map(|(_, shown, _)| shown.uid).collect();
+        assert_eq!(uids, [known, known, unknown, unknown]);
+    }
 }
