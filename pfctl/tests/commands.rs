@@ -205,7 +205,10 @@ fn rules_are_removed() {
     assert!(server.pf.lock().unwrap().active[&PF_RULESET_FILTER].is_empty());
     assert_eq!(server.pf.lock().unwrap().active[&PF_RULESET_NAT].len(), 1);
     let all = pfctl(&server, &["-Fa"]);
-    assert_eq!(all.err, "rules cleared\nnat cleared\n0 states cleared\n");
+    assert_eq!(
+        all.err,
+        "pf: fingerprints cleared\nrules cleared\nnat cleared\n0 states cleared\n"
+    );
     assert!(server.pf.lock().unwrap().active[&PF_RULESET_NAT].is_empty());
     // An option stays as it is when rules go.
     let established = Timeout::TcpEstablished as i32;

@@ -198,11 +198,17 @@ fn a_translation_is_looked_for_by_direction() {
 }
 
 #[test]
-fn a_state_of_an_anchor_comes_back_without_its_rule() {
+fn a_state_of_an_anchor_comes_back_if_the_anchor_is_called_by_the_same_rule() {
     let mut pf = with_states(1);
-    pf.states[0].anchor = 0;
+    (pf.states[0].anchor, pf.states[0].rule) = (0, 7);
     let dump = take(&mut pf).unwrap();
     pf.states.clear();
+    let summary = put(&mut pf, &dump).unwrap();
+    assert_eq!((summary.loaded, summary.without_rule), (1, 0));
+    assert_eq!((pf.states[0].anchor, pf.states[0].rule), (0, 7));
+
+    pf.states.clear();
+    pf.active.clear();
     let summary = put(&mut pf, &dump).unwrap();
     assert_eq!((summary.loaded, summary.without_rule), (1, 1));
     assert_eq!((pf.states[0].rule, pf.states[0].anchor), (NO_RULE, NO_RULE));

@@ -239,10 +239,12 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
         show::show(
             &mut Pf::new(device),
             what,
-            arguments.interface,
-            &arguments.anchor,
-            arguments.verbose.max(if arguments.extra { 2 } else { 0 }),
-            arguments.clear_counters,
+            &show::View {
+                interface: arguments.interface,
+                anchor: &arguments.anchor,
+                verbose: arguments.verbose.max(if arguments.extra { 2 } else { 0 }),
+                clear: arguments.clear_counters,
+            },
             &resolver,
             &mut out,
         )?;

@@ -87,24 +87,33 @@ pub(super) fn modifier(argument: &str) -> Result<Show, String> {
         .ok_or(format!("-s {word} is not supported yet"))
 }
 
+/// How much is shown, and of what part.
+pub(super) struct View<'a> {
+    /// Only what is on this interface.
+    pub(super) interface: Option<IfName>,
+    /// The ruleset.
+    pub(super) anchor: &'a Anchor,
+    /// How often `-v` was given.
+    pub(super) verbose: u8,
+    /// Counters of rules are cleared when they have been shown.
+    pub(super) clear: bool,
+}
+
 /// Shows what was asked for.
 pub(super) fn show(
     pf: &mut Pf<'_>,
     what: Show,
-    interface: Option<IfName>,
-    anchor: &Anchor,
-    verbose: u8,
-    clear: bool,
+    view: &View<'_>,
     resolver: &dyn Resolver,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let mut shower = Shower {
         pf,
-        interface,
-        path: anchor.path.clone(),
-        recurse: anchor.recurse,
-        clear,
-        verbose,
+        interface: view.interface,
+        path: view.anchor.path.clone(),
+        recurse: view.anchor.recurse,
+        clear: view.clear,
+        verbose: view.verbose,
         resolver,
         out,
         titles: what == Show::All,

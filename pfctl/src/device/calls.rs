@@ -607,7 +607,6 @@ fn elements(lists: &[ListName], tickets: &[u32]) -> Vec<IocTransE> {
             rs_num: (*kind).into(),
             anchor: *anchor,
             ticket: tickets.get(index).copied().unwrap_or(0),
-            ..IocTransE::default()
         })
         .collect()
 }
