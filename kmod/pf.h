@@ -54,6 +54,7 @@ int	pfk_route(bool, const uint8_t[16]);
 int	pf_thread_start(void);
 void	pf_thread_stop(void);
 void	pf_thread_scan(void);
+void	pfk_thread_wake(void);
 
 /* hook.c: packets. */
 int	pfk_hooks_attach(void);
@@ -82,6 +83,7 @@ int	pfr_hook(struct mbuf **, uint16_t, int, bool);
 int	pfr_ioctl(u_long, void *, size_t, bool, bool, uid_t, pid_t);
 void	pfr_close(pid_t);
 void	pfr_purge(void);
+void	pfr_catch_up(void);
 int	pfr_attach_interface(struct ifnet *, uint16_t, const char *);
 void	pfr_detach_interface(uint16_t);
 #ifdef PF_FAULT_INJECTION

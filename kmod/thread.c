@@ -3,7 +3,8 @@
  *
  * Life cycle: pf_thread_stop() wakes it, and returns when it has gone.
  *
- * Synchronisation: pf_thread.lock covers what is asked of the thread. It is not held while the thread works.
+ * Synchronisation: pf_thread.lock covers what is asked of the thread. It is not held while the thread works. It is a spin
+ * mutex, since packets take it to wake the thread.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
@@ -19,6 +20,7 @@ static struct {
 	kmutex_t	lock;
 	kcondvar_t	wanted;
 	bool		scan;
+	bool		behind;
 	bool		stop;
 	lwp_t		*lwp;
 } pf_thread;
@@ -35,6 +37,13 @@ pf_thread_run(void *arg __unused)
 			pf_thread.scan = false;
 			mutex_exit(&pf_thread.lock);
 			(void)pf_interfaces_scan();
+			mutex_enter(&pf_thread.lock);
+			continue;
+		}
+		if (pf_thread.behind) {
+			pf_thread.behind = false;
+			mutex_exit(&pf_thread.lock);
+			pfr_catch_up();
 			mutex_enter(&pf_thread.lock);
 			continue;
 		}
@@ -59,7 +68,7 @@ pf_thread_start(void)
 {
 	int error;
 
-	mutex_init(&pf_thread.lock, MUTEX_DEFAULT, IPL_NONE);
+	mutex_init(&pf_thread.lock, MUTEX_DEFAULT, IPL_VM);
 	cv_init(&pf_thread.wanted, "pfpurge");
 	error = kthread_create(PRI_NONE, KTHREAD_MPSAFE | KTHREAD_MUSTJOIN, NULL, pf_thread_run, NULL, &pf_thread.lwp,
 	    "pfpurge");
@@ -81,6 +90,17 @@ pf_thread_stop(void)
 	(void)kthread_join(pf_thread.lwp);
 	cv_destroy(&pf_thread.wanted);
 	mutex_destroy(&pf_thread.lock);
+}
+
+/* Has the thread do what packets have left to it, soon. */
+void
+pfk_thread_wake(void)
+{
+
+	mutex_enter(&pf_thread.lock);
+	pf_thread.behind = true;
+	cv_signal(&pf_thread.wanted);
+	mutex_exit(&pf_thread.lock);
 }
 
 /* Asks for a scan of the interfaces, soon. */

@@ -30,8 +30,9 @@ use pf_abi::Reason;
 use crate::iface::Interfaces;
 use crate::kpi::{Direction, Mbuf, ReadSection, SoftNet};
 use crate::packet::{Packet, Rewrite, Transport};
-use crate::rule::{Answer, Surroundings};
+use crate::rule::{Answer, Counted, Surroundings};
 use crate::state::{Place, State, StateKey, Tree, TreeKey};
+use crate::wire::Addr;
 use crate::wire::icmp::Class;
 use crate::{Pf, Verdict};
 
@@ -214,10 +215,27 @@ fn is_trackable(packet: &Packet) -> bool {
     }
 }
 
-/// Counts a packet of a state at the rules that made it.
+/// Counts a packet of a state at the rules that made it, and at the tables of the one that decided.
 #[inline]
-fn count(state: &State, packet: &Packet) {
+fn count(state: &State, packet: &Packet, section: &ReadSection<'_>) {
     for rule in state.rules() {
         rule.counters.count(packet.direction, packet.len.into());
+    }
+    let counted = |src: Addr, dst: Addr| Counted {
+        af: packet.af,
+        src,
+        dst,
+        direction: packet.direction,
+        passed: true,
+        bytes: packet.len.into(),
+    };
+    // The addresses as the rule saw them: a filter rule sees them translated.
+    let key = state.key();
+    match (state.rule(), state.nat_rule(), state.direction()) {
+        (Some(rule), _, Direction::Out) => rule.count_tables(|| counted(key.gwy.addr, key.ext.addr), section),
+        (Some(rule), _, Direction::In) => rule.count_tables(|| counted(key.ext.addr, key.lan.addr), section),
+        (None, Some(rule), Direction::Out) => rule.count_tables(|| counted(key.lan.addr, key.ext.addr), section),
+        (None, Some(rule), Direction::In) => rule.count_tables(|| counted(key.ext.addr, key.gwy.addr), section),
+        (None, None, _) => (),
     }
 }

@@ -26,6 +26,7 @@ mod purge;
 pub mod rule;
 pub mod state;
 pub mod stats;
+pub mod table;
 pub mod wire;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -47,6 +48,7 @@ use rule::Config;
 use state::timeout::Timeouts;
 use state::{Isns, StateTable};
 use stats::Stats;
+use table::Overloads;
 
 /// The packet filter: all that it knows hangs off this one object.
 ///
@@ -69,6 +71,8 @@ pub struct Pf {
     timeouts: Timeouts,
     norm: KBox<Norm>,
     stats: Stats,
+    /// Hosts that packets put into tables, and that are not in them yet.
+    overloads: Overloads,
     /// Between DIOCSTART and DIOCSTOP.
     running: AtomicBool,
     /// The state table is locked: DIOCSETLCK.
@@ -113,6 +117,7 @@ impl Pf {
             timeouts: Timeouts::default(),
             norm: Self::new_norm(&kernel)?,
             stats: Stats::new()?,
+            overloads: Overloads::new()?,
             running: AtomicBool::new(false),
             locked: AtomicBool::new(false),
             hold: SpinLock::new(None),
@@ -211,6 +216,12 @@ impl Pf {
     /// One tick of the purge thread, due once a second. Waits for readers: called with no lock held.
     pub fn purge(&self) {
         purge::tick(self);
+    }
+
+    /// Does what packets have asked for and could not wait for, such as hosts to be put into a table. Due soon after the kernel was
+    /// asked to wake the purge thread, and done with each tick as well. Called with no lock held.
+    pub fn catch_up(&self) {
+        table::settle(self);
     }
 
     /// An interface has come: its index and its name.

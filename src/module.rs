@@ -220,6 +220,12 @@ extern "C" fn pfr_purge() {
     module().pf.purge();
 }
 
+/// What packets have left to the purge thread, when it is woken.
+#[unsafe(no_mangle)]
+extern "C" fn pfr_catch_up() {
+    module().pf.catch_up();
+}
+
 /// Makes an interface known, and its addresses: 0 or an error number.
 ///
 /// # Safety
@@ -318,6 +324,7 @@ const _: () = {
         [pfr_ioctl, exports::pfr_ioctl];
     let _: [unsafe extern "C" fn(i32); 2] = [pfr_close, exports::pfr_close];
     let _: [unsafe extern "C" fn(); 2] = [pfr_purge, exports::pfr_purge];
+    let _: [unsafe extern "C" fn(); 2] = [pfr_catch_up, exports::pfr_catch_up];
     let _: [unsafe extern "C" fn(*mut exports::ifnet, u16, *const c_char) -> c_int; 2] =
         [pfr_attach_interface, exports::pfr_attach_interface];
     let _: [unsafe extern "C" fn(u16); 2] = [pfr_detach_interface, exports::pfr_detach_interface];

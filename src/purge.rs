@@ -7,7 +7,7 @@
 use pf_abi::Timeout;
 
 use crate::Pf;
-use crate::ctl::hold;
+use crate::ctl::{self, hold};
 use crate::filter::proxy;
 use crate::kpi::SoftNet;
 use crate::state::State;
@@ -24,6 +24,7 @@ const BATCH: usize = 64;
 
 pub(crate) fn tick(pf: &Pf) {
     hold::tick(pf);
+    pf.catch_up();
     let mut sweep = pf.sweep.lock();
     if !pf.is_locked() {
         // States are spread evenly over all places, so an interval's share of the places has a share of the states, however many
@@ -61,6 +62,8 @@ pub(crate) fn tick(pf: &Pf) {
     pf.norm
         .purge(pf.kernel.uptime(), pf.timeouts.get(Timeout::Frag), &pf.stats);
     pf.states.reap(&pf.passive);
+    // The states that were freed may have been the last to hold a rule, and the rule its tables.
+    ctl::sweep_tables(pf);
 }
 
 /// Marks a state as unlinked if its time is over.

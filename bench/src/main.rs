@@ -7,6 +7,7 @@ mod population;
 mod rbtree;
 mod report;
 mod states;
+mod tables;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ use report::Report;
 
 /// Sizes of the state table.
 const STATES: [usize; 5] = [1_000, 10_000, 100_000, 1_000_000, 4_000_000];
+/// Addresses of a table.
+const ADDRESSES: usize = 500_000;
 /// Bytes that a state takes in all that is measured at once: both tables, keys, what is looked up.
 const BYTES_A_STATE: usize = 1200;
 
@@ -44,6 +47,8 @@ enum Part {
     States,
     /// Packets through the whole engine.
     Packets,
+    /// Address tables beside a BTreeMap and a radix tree.
+    Tables,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -59,6 +64,9 @@ fn main() -> anyhow::Result<()> {
 
     let mut records = vec![];
     for &states in &fitting {
+        if arguments.only == Some(Part::Tables) {
+            break;
+        }
         eprintln!("measuring {states} states ...");
         if arguments.only != Some(Part::Packets) {
             records.extend(states::measure(states, passes));
@@ -68,8 +76,12 @@ fn main() -> anyhow::Result<()> {
             records.extend(packet::measure(states, passes)?);
         }
     }
-    if arguments.only != Some(Part::States) {
+    if !matches!(arguments.only, Some(Part::States | Part::Tables)) {
         records.extend(packet::measure_rules(passes)?);
+    }
+    if matches!(arguments.only, None | Some(Part::Tables)) {
+        eprintln!("measuring tables ...");
+        records.extend(tables::measure(ADDRESSES.min(most), passes));
     }
     let mut names: Vec<_> = vec![];
     for record in &records {

@@ -10,7 +10,7 @@
 //! | [`lock`], [`dump`] | the state table kept over a reboot |
 //! | [`cli`] | the two commands |
 //!
-//! `unsafe` stands in one place: the call of ioctl(2).
+//! `unsafe` stands in two places: the calls of ioctl(2) and of localtime_r(3).
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 

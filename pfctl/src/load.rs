@@ -8,12 +8,13 @@ use crate::device::{IoctlError, ListName, Pf};
 use pf_abi::{AnchorPath, Debug as DebugLevel, IfName, Limit, RulesetKind, Timeout};
 
 /// The lists that a configuration replaces, in the order in which they are loaded.
-pub const KINDS: [RulesetKind; 5] = [
+pub const KINDS: [RulesetKind; 6] = [
     RulesetKind::Scrub,
     RulesetKind::Nat,
     RulesetKind::Rdr,
     RulesetKind::Binat,
     RulesetKind::Filter,
+    RulesetKind::Table,
 ];
 
 /// What of a configuration is loaded, and where.
@@ -74,6 +75,8 @@ pub fn load_part(pf: &mut Pf<'_>, config: &Config, scope: &Scope) -> Result<(), 
             }
             false => Ok(()),
         })
+        // Behind the options, which may raise the limits.
+        .and_then(|()| define(pf, config, scope, &lists, &tickets))
         .and_then(|()| pf.commit(&names, &tickets));
     let Err(mut error) = outcome else {
         return Ok(());
@@ -128,6 +131,31 @@ fn fill(
                 let doing = format!("{}:{}: {}", rule.file, rule.line, error.doing);
                 error.doing(doing)
             })?;
+        }
+    }
+    Ok(())
+}
+
+/// Defines the tables.
+fn define(
+    pf: &mut Pf<'_>,
+    config: &Config,
+    scope: &Scope,
+    lists: &[(&str, RulesetKind)],
+    tickets: &[u32],
+) -> Result<(), IoctlError> {
+    for ((anchor, kind), ticket) in lists.iter().zip(tickets) {
+        if *kind != RulesetKind::Table {
+            continue;
+        }
+        let mut pf = pf.reborrow();
+        pf.set_anchor(scope.path(anchor));
+        for table in config.tables.iter().filter(|table| table.anchor == *anchor) {
+            pf.define_table(*ticket, table.name, table.flags, table.addresses.as_deref())
+                .map_err(|error| {
+                    let doing = format!("{}:{}: {}", table.file, table.line, error.doing);
+                    error.doing(doing)
+                })?;
         }
     }
     Ok(())

@@ -207,7 +207,7 @@ fn rules_are_removed() {
     let all = pfctl(&server, &["-Fa"]);
     assert_eq!(
         all.err,
-        "pf: fingerprints cleared\nrules cleared\nnat cleared\n0 states cleared\n"
+        "pf: fingerprints cleared\nrules cleared\nnat cleared\n0 states cleared\n0 tables deleted.\n"
     );
     assert!(server.pf.lock().unwrap().active[&PF_RULESET_NAT].is_empty());
     // An option stays as it is when rules go.

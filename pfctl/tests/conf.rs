@@ -566,8 +566,6 @@ fn each_mistake_has_its_message() {
 #[test]
 fn what_is_missing_here_is_said_so() {
     for conf in [
-        "table <t> persist",
-        "pass from <t>",
         "binat on em0 from 10.0.0.1 to any -> 192.0.2.1",
         "no binat on em0",
         "pass rtable 1",

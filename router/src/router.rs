@@ -31,7 +31,7 @@ use pf::wire::Af;
 use pf::{Pf, Verdict};
 use tracing::{debug, error, info};
 
-use crate::clock;
+use crate::clock::{self, Bell};
 use crate::icmp::{self, Budget, Problem};
 use crate::link::Links;
 use crate::packet::{Packet, lower_ttl};
@@ -44,6 +44,7 @@ pub struct Router {
     pf: KBox<Pf>,
     /// What pf lets come in again: fragments of packets that it has judged on their way in.
     returned: Arc<Mutex<Vec<(u16, Mbuf)>>>,
+    bell: Arc<Bell>,
     icmp_errors: Budget,
     /// What pf has sent in the place of somebody else, and has not passed the output hook yet.
     unjudged: Arc<Unjudged>,
@@ -87,6 +88,8 @@ impl Router {
         let judge_later = Arc::clone(&unjudged);
         let returned = Arc::new(Mutex::new(Vec::new()));
         let input = Arc::clone(&returned);
+        let bell = Arc::new(Bell::new().context("no eventfd")?);
+        let wake = Arc::clone(&bell);
         let mut kernel = Kernel::seeded(0)
             .with_random(Box::new(|bytes| {
                 getrandom::fill(bytes).expect("getrandom(2), once it has worked, does not fail");
@@ -99,6 +102,7 @@ impl Router {
                 }
             }))
             .with_input(Box::new(move |index, packet| lock(&input).push((index, packet))))
+            .with_wake(Box::new(move || wake.ring()))
             .with_log(Box::new(|level, line| match level {
                 LogLevel::Error => error!(target: "pf", "{line}"),
                 LogLevel::Notice => info!(target: "pf", "{line}"),
@@ -118,6 +122,7 @@ impl Router {
             links,
             pf,
             returned,
+            bell,
             icmp_errors: Budget::new(icmp_rate, Instant::now()),
             unjudged,
         })
@@ -126,6 +131,11 @@ impl Router {
     /// The packet filter.
     pub fn pf(&self) -> &Pf {
         &self.pf
+    }
+
+    /// What the packet filter wakes its purge thread with.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// The interfaces.

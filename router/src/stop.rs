@@ -54,6 +54,19 @@ impl Stop {
         Ok(fds[0].any() != Some(true))
     }
 
+    /// Waits until something can be read from `fd`, or `timeout` has passed; false if it is time to stop.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    pub fn wait_until(&self, fd: BorrowedFd<'_>, timeout: PollTimeout) -> nix::Result<bool> {
+        let mut fds = [
+            PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
+            PollFd::new(fd, PollFlags::POLLIN),
+        ];
+        poll_all(&mut fds, timeout)?;
+        Ok(fds[0].any() != Some(true))
+    }
+
     /// Waits until `timeout` has passed; false if it is time to stop.
     ///
     /// # Errors
@@ -107,5 +120,8 @@ mod tests {
         let stop = Stop::new().unwrap();
         let event = EventFd::from_value(1).unwrap();
         assert!(stop.wait(event.as_fd()).unwrap());
+        assert!(stop.wait_until(event.as_fd(), PollTimeout::NONE).unwrap());
+        let quiet = EventFd::new().unwrap();
+        assert!(stop.wait_until(quiet.as_fd(), PollTimeout::ZERO).unwrap());
     }
 }

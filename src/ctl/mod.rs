@@ -2,8 +2,9 @@
 //!
 //! # Overview
 //! [`IOCTLS`] is the one table of all of them: what each needs, and who serves it. [`rules`] are the transactions over lists of
-//! rules, [`states`] dumps, restores and removes states, [`record`] is one state outside the kernel, [`bulk`] is what NetBSD's own pf does
-//! not have, [`hold`] the lock of the state table, [`anchors`], [`fingerprints`], [`options`] and [`interfaces`] are the rest.
+//! rules, [`states`] dumps, restores and removes states, [`record`] is one state outside the kernel, [`tables`] are the tables and
+//! [`addresses`] what is in them, [`bulk`] is what NetBSD's own pf does not have, [`hold`] the lock of the state table, [`anchors`],
+//! [`fingerprints`], [`options`] and [`interfaces`] are the rest.
 //!
 //! Nothing that comes in is trusted: an argument of the wrong size, a number out of range, a name without its NUL, a pointer that
 //! leads nowhere each end in an error, before anything is changed.
@@ -19,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod anchors;
 mod bulk;
 mod fingerprints;
@@ -29,6 +31,7 @@ mod record;
 mod reference;
 mod rules;
 mod states;
+mod tables;
 
 use pf_abi::{CName, IfName, Limit, *};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
@@ -36,11 +39,14 @@ use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 use crate::Pf;
 use crate::kpi::{Caller, Errno, NoMemory};
 use crate::osfp::Fingerprints;
+use crate::table::Tables;
 
 /// What the ioctl path keeps between calls.
 pub(crate) struct Control {
     /// Lists of rules that are being loaded.
     staging: rules::Staging,
+    /// All tables.
+    pub(crate) tables: Tables,
     /// The limits, by [`Limit`]. That of states is the state table's.
     limits: [u32; Limit::COUNT],
     /// The interface that DIOCGETSTATUS tells about, or nothing.
@@ -57,12 +63,26 @@ impl Control {
     pub(crate) fn new() -> Result<Self, NoMemory> {
         Ok(Control {
             staging: rules::Staging::new()?,
+            tables: Tables::new()?,
             limits: core::array::from_fn(|at| Limit::ALL.get(at).map_or(0, |limit| limit.default_value())),
             status_interface: IfName::EMPTY,
             since: 0,
             fingerprints: Fingerprints::new(),
             has_new_fingerprints: false,
         })
+    }
+
+    /// A limit.
+    pub(crate) fn limit(&self, limit: Limit) -> usize {
+        self.limits.get(limit as usize).map_or(0, |limit| *limit as usize)
+    }
+}
+
+/// Lets tables go that nobody needs, and the anchors that they stood in.
+pub(crate) fn sweep_tables(pf: &Pf) {
+    let mut control = pf.control.lock();
+    if control.tables.sweep(&pf.passive) {
+        rules::sweep(pf, &mut control);
     }
 }
 
@@ -73,6 +93,8 @@ pub enum Access {
     Read,
     /// Have opened it for writing, and pass kauth(9).
     Write,
+    /// The same, but to have opened it is enough for a try that changes nothing: PFR_FLAG_DUMMY. That is up to who serves it.
+    WriteOrTry,
 }
 
 /// One ioctl.
@@ -94,18 +116,17 @@ const fn write(cmd: u64, serve: Serve) -> Ioctl {
     Ioctl { cmd, access, serve }
 }
 
+const fn write_or_try(cmd: u64, serve: Serve) -> Ioctl {
+    let access = Access::WriteOrTry;
+    Ioctl { cmd, access, serve }
+}
+
 /// Known, and not done here.
 const UNSUPPORTED: Serve = |_, _, _| Err(Errno::Eopnotsupp);
 /// What a kernel without ALTQ answers: pfctl(8) asks DIOCGETALTQS, hears this, and leaves queues alone.
 const WITHOUT_ALTQ: Serve = |_, _, _| Err(Errno::Enodev);
 /// There is nothing of the kind, so there is nothing to do.
 const NOTHING_TO_DO: Serve = |_, _, _| Ok(());
-/// There are no tables.
-const NO_TABLES: Serve = |_, _, arg| {
-    let arg: &mut IocTable = view(arg)?;
-    (arg.size, arg.ndel) = (0, 0);
-    Ok(())
-};
 
 /// Every ioctl.
 static IOCTLS: &[Ioctl] = &[
@@ -181,23 +202,38 @@ static IOCTLS: &[Ioctl] = &[
     write(DIOCOSFPFLUSH, |pf, _, _| fingerprints::flush(pf)),
     write(DIOCOSFPADD, |pf, _, arg| fingerprints::add(pf, view(arg)?)),
     read(DIOCOSFPGET, |pf, _, arg| fingerprints::get(pf, view(arg)?)),
-    // Tables, of which there are none.
-    write(DIOCRCLRTABLES, NO_TABLES),
-    read(DIOCRGETTABLES, NO_TABLES),
-    read(DIOCRGETTSTATS, NO_TABLES),
-    write(DIOCRADDTABLES, UNSUPPORTED),
-    write(DIOCRDELTABLES, UNSUPPORTED),
-    write(DIOCRCLRTSTATS, UNSUPPORTED),
-    write(DIOCRCLRADDRS, UNSUPPORTED),
-    write(DIOCRADDADDRS, UNSUPPORTED),
-    write(DIOCRDELADDRS, UNSUPPORTED),
-    write(DIOCRSETADDRS, UNSUPPORTED),
-    read(DIOCRGETADDRS, UNSUPPORTED),
-    read(DIOCRGETASTATS, UNSUPPORTED),
-    write(DIOCRCLRASTATS, UNSUPPORTED),
-    read(DIOCRTSTADDRS, UNSUPPORTED),
-    write(DIOCRSETTFLAGS, UNSUPPORTED),
-    write(DIOCRINADEFINE, UNSUPPORTED),
+    // Tables.
+    write_or_try(DIOCRCLRTABLES, |pf, caller, arg| tables::clear(pf, caller, view(arg)?)),
+    write_or_try(DIOCRADDTABLES, |pf, caller, arg| tables::add(pf, caller, view(arg)?)),
+    write_or_try(DIOCRDELTABLES, |pf, caller, arg| tables::delete(pf, caller, view(arg)?)),
+    read(DIOCRGETTABLES, |pf, caller, arg| tables::get(pf, caller, view(arg)?)),
+    read(DIOCRGETTSTATS, |pf, caller, arg| {
+        tables::get_stats(pf, caller, view(arg)?)
+    }),
+    write_or_try(DIOCRCLRTSTATS, |pf, caller, arg| {
+        tables::clear_stats(pf, caller, view(arg)?)
+    }),
+    write_or_try(DIOCRSETTFLAGS, |pf, caller, arg| {
+        tables::set_flags(pf, caller, view(arg)?)
+    }),
+    write_or_try(DIOCRINADEFINE, |pf, caller, arg| tables::define(pf, caller, view(arg)?)),
+    // Their addresses.
+    write_or_try(DIOCRCLRADDRS, |pf, caller, arg| {
+        addresses::clear(pf, caller, view(arg)?)
+    }),
+    write_or_try(DIOCRADDADDRS, |pf, caller, arg| addresses::add(pf, caller, view(arg)?)),
+    write_or_try(DIOCRDELADDRS, |pf, caller, arg| {
+        addresses::delete(pf, caller, view(arg)?)
+    }),
+    write_or_try(DIOCRSETADDRS, |pf, caller, arg| addresses::set(pf, caller, view(arg)?)),
+    read(DIOCRGETADDRS, |pf, caller, arg| addresses::get(pf, caller, view(arg)?)),
+    read(DIOCRGETASTATS, |pf, caller, arg| {
+        addresses::get_stats(pf, caller, view(arg)?)
+    }),
+    write_or_try(DIOCRCLRASTATS, |pf, caller, arg| {
+        addresses::clear_stats(pf, caller, view(arg)?)
+    }),
+    read(DIOCRTSTADDRS, |pf, caller, arg| addresses::test(pf, caller, view(arg)?)),
     // Queues.
     write(DIOCSTARTALTQ, WITHOUT_ALTQ),
     write(DIOCSTOPALTQ, WITHOUT_ALTQ),

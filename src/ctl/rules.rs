@@ -17,16 +17,17 @@ use core::sync::atomic::Ordering;
 
 use pf_abi::{
     AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, Change, IfName, IocPoolAddr, IocRule,
-    IocTrans, IocTransE, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind,
+    IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind,
 };
 use zerocopy::IntoBytes;
 
-use super::{Control, element, fingerprints, interfaces, name};
+use super::{Control, element, fingerprints, interfaces, name, tables};
 use crate::Pf;
 use crate::iface;
 use crate::kpi::{Caller, Errno, NoMemory, SoftNet};
-use crate::mem::{KArc, KBox, KVec};
-use crate::rule::{self, Anchors, Config, ListChange, MAIN, Numbers, Rule, RuleList, Tags};
+use crate::mem::{KArc, KBox, KVec, Retired};
+use crate::rule::{self, Anchors, Config, ListChange, MAIN, Numbers, Rule, RuleList, RuleTables, RulesetName, Tags};
+use crate::table;
 
 /// Lists that a transaction may have: those of a main ruleset and of many anchors.
 const MAX_ELEMENTS: usize = 1 << 14;
@@ -156,11 +157,54 @@ pub(super) struct List {
     pub(super) kind: RulesetKind,
 }
 
-/// Takes back the numbers of anchors that nobody needs. Without memory, some other time.
+impl Control {
+    /// The ruleset with this path, if it is there: by its name it has tables.
+    pub(super) fn ruleset(&self, path: &[u8]) -> Option<KArc<RulesetName>> {
+        let anchors = &self.staging.anchors;
+        anchors.name(anchors.find(path)?).cloned()
+    }
+
+    /// The same, made if it is not there. As [`Anchors::find_or_make`].
+    pub(super) fn ruleset_or_new(&mut self, path: &[u8]) -> Result<KArc<RulesetName>, Errno> {
+        let anchors = &mut self.staging.anchors;
+        let number = anchors.find_or_make(path)?;
+        anchors.name(number).cloned().ok_or(Errno::Einval)
+    }
+
+    /// Whether who has this ticket is loading the tables of a ruleset.
+    pub(super) fn is_loading_tables(&self, ruleset: &RulesetName, ticket: u32) -> bool {
+        let list = List {
+            ruleset: ruleset.number(),
+            kind: RulesetKind::Table,
+        };
+        self.staging.is_of(list, ticket)
+    }
+
+    /// Ends the loading of a list; of tables, what they were to become is forgotten.
+    fn end(&mut self, list: List) {
+        self.staging.end(list);
+        if list.kind == RulesetKind::Table
+            && let Some(ruleset) = self.staging.anchors.name(list.ruleset)
+        {
+            self.tables.unstage(ruleset.path());
+        }
+    }
+}
+
+/// Lets tables and anchors go that nobody needs. Without memory, some other time.
 pub(super) fn sweep(pf: &Pf, control: &mut Control) {
-    let staging = &mut control.staging;
-    if staging.anchors.len() == 1 {
+    control.tables.sweep(&pf.passive);
+    if control.staging.anchors.len() == 1 {
         return;
+    }
+    let mut with_tables = KVec::new();
+    let Control { staging, tables, .. } = control;
+    for table in tables.iter().filter(|table| !table.anchor().is_empty()) {
+        if let Some(number) = staging.anchors.find(table.anchor())
+            && with_tables.push(number).is_err()
+        {
+            return;
+        }
     }
     let level = SoftNet::raise();
     let section = pf.read(&level);
@@ -168,6 +212,7 @@ pub(super) fn sweep(pf: &Pf, control: &mut Control) {
     let rulesets = &mut staging.rulesets;
     // The borrows are of different parts, so that what is not needed can go at once.
     let mark = |need: &mut dyn FnMut(u16)| {
+        with_tables.iter().for_each(|number| need(*number));
         let calls = |need: &mut dyn FnMut(u16), list: &RuleList| {
             for call in list.calls() {
                 need(call.anchor.number());
@@ -254,6 +299,8 @@ pub(super) fn begin(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result<
     let mut control = pf.control.lock();
     let begun = elements(caller, arg, &mut control, true).and_then(|elements| {
         for (at, (list, _)) in elements.iter().flatten().enumerate() {
+            // What somebody was loading is forgotten.
+            control.end(*list);
             let ticket = control.staging.next_ticket();
             let to = element::<IocTransE>(arg.array, at)?.checked_add(offset_of!(IocTransE, ticket) as u64);
             let written = control
@@ -266,7 +313,7 @@ pub(super) fn begin(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result<
             if let Err(errno) = written {
                 // Nobody knows the tickets that were given out.
                 for (list, _) in elements.iter().flatten().take(at + 1) {
-                    control.staging.end(*list);
+                    control.end(*list);
                 }
                 return Err(errno);
             }
@@ -285,7 +332,7 @@ pub(super) fn roll_back(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Res
     let elements = elements(caller, arg, &mut control, false)?;
     for (list, ticket) in elements.iter().flatten() {
         if control.staging.is_of(*list, *ticket) {
-            control.staging.end(*list);
+            control.end(*list);
         }
     }
     sweep(pf, &mut control);
@@ -307,13 +354,14 @@ pub(super) fn commit(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result
         Err(NoMemory) => {
             // Whatever of it is left is over.
             for (list, _) in elements.iter().flatten() {
-                control.staging.end(*list);
+                control.end(*list);
             }
             sweep(pf, &mut control);
             return Err(Errno::Enomem);
         }
     };
     for (list, ticket) in elements.iter().flatten() {
+        control.end(*list);
         if let Ok(staged) = control.staging.list(*list) {
             staged.active = *ticket;
         }
@@ -323,17 +371,28 @@ pub(super) fn commit(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result
     // The rules are freed here; nobody has to wait for that.
     drop(control);
     drop(old);
+    // They may have been the last to speak of a table.
+    sweep(pf, &mut pf.control.lock());
     Ok(())
 }
 
+/// What packets no longer see, until they can no longer be looking.
+type Old<'a> = (KBox<Config>, Retired<'a, table::Contents>);
+
 /// Makes what was staged what packets see. The answer is what they saw before.
-fn put_in_place(
-    pf: &Pf,
+fn put_in_place<'a>(
+    pf: &'a Pf,
     control: &mut Control,
     elements: &KVec<Option<(List, u32)>>,
-) -> Result<KBox<Config>, NoMemory> {
+) -> Result<Old<'a>, NoMemory> {
     let mut changes = KVec::with_capacity(elements.len())?;
+    let mut with_tables = KVec::new();
     for (list, _) in elements.iter().flatten() {
+        if list.kind == RulesetKind::Table
+            && let Some(ruleset) = control.staging.anchors.name(list.ruleset)
+        {
+            with_tables.push(ruleset.clone())?;
+        }
         // One that is named twice is ended once.
         if control.staging.known_list(*list).is_some_and(|staged| staged.open) {
             let mut rules = control.staging.end(*list);
@@ -343,16 +402,29 @@ fn put_in_place(
             changes.push(ListChange { ruleset, kind, list })?;
         }
     }
-    change_config(pf, control, changes)
+    let paths = with_tables.iter().map(|ruleset| ruleset.path());
+    let limit = control.limit(Limit::TableEntries);
+    let tables = control.tables.staged_changes(paths, limit, &pf.passive)?;
+    change_config(pf, control, changes, tables)
 }
 
-/// Replaces lists of what packets see. The answer is what they saw before.
-fn change_config(pf: &Pf, control: &mut Control, changes: KVec<ListChange>) -> Result<KBox<Config>, NoMemory> {
+/// Replaces lists and tables of what packets see. The answer is what they saw before.
+fn change_config<'a>(
+    pf: &'a Pf,
+    control: &mut Control,
+    changes: KVec<ListChange>,
+    tables: KVec<table::Change>,
+) -> Result<Old<'a>, NoMemory> {
+    let mut retired = Retired::with_room(tables.len(), &pf.passive)?;
     let config = {
         let level = SoftNet::raise();
         let section = pf.read(&level);
         KBox::new(pf.config.read(&section).with(&control.staging.anchors, changes)?)?
     };
+    // From here on nothing fails. The tables come before the rules that speak of them.
+    control
+        .tables
+        .apply(tables, pf.kernel.wall_clock(), &pf.passive, &mut retired)?;
     // Packets look for scrub rules only where there are some: before the first is there, and until the last has gone.
     let scrubs = config.has(RulesetKind::Scrub);
     if scrubs {
@@ -360,7 +432,7 @@ fn change_config(pf: &Pf, control: &mut Control, changes: KVec<ListChange>) -> R
     }
     let old = pf.config.replace(config, &pf.passive);
     pf.scrubs.store(scrubs, Ordering::Relaxed);
-    Ok(old)
+    Ok((old, retired))
 }
 
 /// DIOCBEGINADDRS.
@@ -445,7 +517,17 @@ fn make_rule(
     source.cuid = caller.uid;
     source.cpid = caller.pid;
     let mut numbers = numbers(pf, control, &source)?;
-    numbers.home = control.staging.anchors.name(list.ruleset).cloned();
+    let home = control
+        .staging
+        .anchors
+        .name(list.ruleset)
+        .cloned()
+        .ok_or(Errno::Einval)?;
+    numbers.tables = RuleTables {
+        src: tables::refer(pf, control, home.path(), &source.src.addr)?,
+        dst: tables::refer(pf, control, home.path(), &source.dst.addr)?,
+    };
+    numbers.home = Some(home);
     numbers.call = match arg.anchor_call.to_bytes().ok_or(Errno::Einval)? {
         [] => None,
         call => Some(control.staging.anchors.call(list.ruleset, call)?),
@@ -570,7 +652,7 @@ pub(super) fn change(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<
             kind,
             list: KArc::new(changed)?,
         })?;
-        let old = change_config(pf, &mut control, changes)?;
+        let old = change_config(pf, &mut control, changes, KVec::new())?;
         for (nr, rule) in (0..).zip(rules.iter()) {
             rule.set_nr(nr);
         }
@@ -644,8 +726,12 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
     rule.export(&mut arg.rule);
     let interfaces = pf.interfaces.read(&section);
     for (end, to) in [(&rule.src, &mut arg.rule.src), (&rule.dst, &mut arg.rule.dst)] {
-        // Where a kernel has a pointer, a count comes out.
-        to.addr.p = end.count(interfaces).map_or(0, |count| count as u64);
+        // Where a kernel has a pointer, a count comes out: an `int`, -1 for a table that is not active.
+        let count = match end.table() {
+            Some(_) => Some(end.table_len(&section).map_or(u32::MAX, |len| len as u32).into()),
+            None => end.count(interfaces).map(|count| count as u64),
+        };
+        to.addr.p = count.unwrap_or(0);
     }
     if clear {
         rule.clear_counters();

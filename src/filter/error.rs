@@ -83,7 +83,7 @@ impl Filter<'_> {
                 .rewrite_error(src, dst, &quote, &ends, numbers)
                 .map_err(|_| Reason::Memory)?;
         }
-        count(state, packet);
+        count(state, packet, self.section);
         if let Some(extra) = state.extra() {
             self.attend(packet, state, extra);
         }

@@ -84,7 +84,7 @@ impl Filter<'_> {
                 .rewrite(&translation(state.key(), packet.direction))
                 .map_err(|_| Reason::Memory)?;
         }
-        count(state, packet);
+        count(state, packet, self.section);
         if let Some(extra) = state.extra() {
             self.attend(packet, state, extra);
             if extra.tag != 0 {

@@ -14,10 +14,10 @@ use crate::kpi::{Direction, SocketEnds, SocketOwner};
 use crate::mem::KArc;
 use crate::osfp::Systems;
 use crate::packet::{Packet, Renumber, Transport, answer};
-use crate::rule::{Action, Config, Decision, Rule, Subject};
+use crate::rule::{Action, Config, Counted, Decision, Rule, Subject};
 use crate::state::tcp;
 use crate::state::{Body, Course, Extra, Host, InsertError, Origin, Peer, StateKey, Tree, TreeKey};
-use crate::wire::{Af, Proto};
+use crate::wire::{Addr, Af, Proto};
 
 impl<'a> Filter<'a> {
     /// Judges a packet without a state by the rules, and logs it.
@@ -39,6 +39,7 @@ impl<'a> Filter<'a> {
         let mut subject = packet.subject(self.interface);
         subject.group = self.interfaces.group(self.interface);
         let tag = subject.tag;
+        let (src, dst) = (subject.src, subject.dst);
         let translated = self.translate(config, packet, &mut subject, locked)?;
         let decision = match &translated {
             Some((rule, _)) if rule.translate_pass => None,
@@ -54,6 +55,7 @@ impl<'a> Filter<'a> {
             for rule in [rule].into_iter().chain(anchor) {
                 rule.counters.count(packet.direction, packet.len.into());
             }
+            rule.count_tables(|| counted(packet, subject.src, subject.dst, false), self.section);
             return Err(Refusal {
                 reason: None,
                 answers: [answer(&self.pf.kernel, packet, to_send), None],
@@ -75,6 +77,12 @@ impl<'a> Filter<'a> {
         }
         for rule in rule.into_iter().chain(anchor).chain(translated.map(|(rule, _)| rule)) {
             rule.counters.count(packet.direction, packet.len.into());
+        }
+        // As the rule saw it that decided.
+        match (rule, translated) {
+            (Some(rule), _) => rule.count_tables(|| counted(packet, subject.src, subject.dst, true), self.section),
+            (None, Some((rule, _))) => rule.count_tables(|| counted(packet, src, dst, true), self.section),
+            (None, None) => (),
         }
         match held {
             Some(refusal) => Err(refusal),
@@ -300,6 +308,18 @@ impl Filter<'_> {
         packet
             .renumber(Renumber::forth(&body.src, &body.dst))
             .map_err(|_| Reason::Memory.into())
+    }
+}
+
+/// A packet as tables count it.
+fn counted(packet: &Packet, src: Addr, dst: Addr, passed: bool) -> Counted {
+    Counted {
+        af: packet.af,
+        src,
+        dst,
+        direction: packet.direction,
+        passed,
+        bytes: packet.len.into(),
     }
 }
 

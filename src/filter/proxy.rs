@@ -225,7 +225,7 @@ impl Filter<'_> {
             Step::Leave { asked: true } => [Some(to_server(proxy::retreat(&body))), None],
         };
         drop(body);
-        count(state, packet);
+        count(state, packet, self.section);
         if is_over {
             self.pf.states.remove(state, self.level);
             self.pf.stats.count_removals(1);

@@ -6,11 +6,15 @@
 mod karc;
 mod kbox;
 mod kvec;
+mod once;
+mod row;
 mod snapshot;
 mod tally;
 
 pub use karc::KArc;
 pub use kbox::KBox;
 pub use kvec::KVec;
-pub use snapshot::Snapshot;
+pub use once::Once;
+pub use row::Row;
+pub use snapshot::{Retired, Snapshot};
 pub use tally::Tally;

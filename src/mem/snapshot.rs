@@ -11,8 +11,8 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use super::KBox;
-use crate::kpi::{Passive, ReadSection};
+use super::{KBox, KVec};
+use crate::kpi::{NoMemory, Passive, ReadSection};
 
 /// An immutable value that can be swapped under its readers.
 ///
@@ -41,6 +41,54 @@ impl<T> Snapshot<T> {
         // SAFETY: by the invariant `old` came from `KBox::into_raw`; it is no longer here, and `wait` has seen the last
         // reader of it leave.
         unsafe { KBox::from_raw(NonNull::new_unchecked(old)) }
+    }
+}
+
+/// Values that were replaced and may still be seen: one wait for all of them. Dropped as [`Snapshot::replace`] is called: with no spin
+/// lock held, in no read section.
+///
+/// # Invariants
+/// Each pointer comes from `KBox::into_raw`, and from a snapshot in which it is no longer.
+pub struct Retired<'a, T> {
+    passive: &'a Passive,
+    old: KVec<NonNull<T>>,
+}
+
+impl<'a, T> Retired<'a, T> {
+    /// Room for `count` values whose readers are in sections of `passive`.
+    pub fn with_room(count: usize, passive: &'a Passive) -> Result<Self, NoMemory> {
+        let old = KVec::with_capacity(count)?;
+        Ok(Retired { passive, old })
+    }
+
+    /// Puts `new` in place of what is in `snapshot`. Where there is neither room nor memory for more, nothing is changed, and
+    /// `new` is dropped.
+    pub fn replace(&mut self, snapshot: &Snapshot<T>, new: KBox<T>) -> Result<(), NoMemory> {
+        let new = KBox::into_raw(new);
+        // The place is taken before the value is out: `new` stands in it until then.
+        if self.old.push(new).is_err() {
+            // SAFETY: it went nowhere.
+            drop(unsafe { KBox::from_raw(new) });
+            return Err(NoMemory);
+        }
+        let old = snapshot.0.swap(new.as_ptr(), Ordering::AcqRel);
+        if let (Some(slot), Some(old)) = (self.old.last_mut(), NonNull::new(old)) {
+            *slot = old;
+        }
+        Ok(())
+    }
+}
+
+impl<T> Drop for Retired<'_, T> {
+    fn drop(&mut self) {
+        if self.old.is_empty() {
+            return;
+        }
+        self.passive.wait();
+        while let Some(old) = self.old.pop() {
+            // SAFETY: by the invariant; the wait has seen the last reader of it leave.
+            drop(unsafe { KBox::from_raw(old) });
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! One end of the packets that a rule is about: an address and a port.
 //!
 //! # Locking
-//! None: immutable.
+//! None: immutable. A table that is spoken of has its own, and is read in the packet's passive section.
 
 use pf_abi as abi;
 
 use super::{Subject, Surroundings};
 use crate::iface::{DynamicAddr, Interfaces};
-use crate::kpi::{Errno, Route};
+use crate::kpi::{Errno, ReadSection, Route};
+use crate::table::TableRef;
 use crate::wire::{Addr, Af};
 
 /// How two numbers bound a port.
@@ -88,12 +89,14 @@ impl Net {
 }
 
 /// What an address is compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Within {
     /// An address and a mask.
     Net(Net),
     /// What addresses an interface has.
     Dynamic(DynamicAddr),
+    /// `<name>`
+    Table(TableRef),
     /// `no-route`: addresses to which there is no route.
     NoRoute,
     /// `urpf-failed`: addresses to which the route is by another interface than the packet's.
@@ -127,16 +130,17 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Takes the ABI's. `interface` is the number of the interface whose addresses are meant, if they are. An address of a rule
-    /// for both families is EINVAL; a table or a route's label is EOPNOTSUPP.
-    pub fn new(from: &abi::RuleAddr, interface: u16, af: Option<Af>) -> Result<Self, Errno> {
-        let within = match abi::AddrKind::try_from(from.addr.kind) {
-            Ok(abi::AddrKind::DynIfTl) => {
+    /// Takes the ABI's. `interface` is the number of the interface whose addresses are meant, `table` the table, if one is. An
+    /// address of a rule for both families is EINVAL; a route's label is EOPNOTSUPP.
+    pub fn new(from: &abi::RuleAddr, interface: u16, table: Option<TableRef>, af: Option<Af>) -> Result<Self, Errno> {
+        let within = match (abi::AddrKind::try_from(from.addr.kind), table) {
+            (Ok(abi::AddrKind::Table), Some(table)) => Within::Table(table),
+            (Ok(abi::AddrKind::DynIfTl), _) => {
                 let mask = Addr::from(from.addr.a.mask);
                 Within::Dynamic(DynamicAddr::new(interface, from.addr.iflags, mask)?)
             }
-            Ok(abi::AddrKind::NoRoute) => Within::NoRoute,
-            Ok(abi::AddrKind::UrpfFailed) => Within::UrpfFailed,
+            (Ok(abi::AddrKind::NoRoute), _) => Within::NoRoute,
+            (Ok(abi::AddrKind::UrpfFailed), _) => Within::UrpfFailed,
             _ => Within::Net(Net::new(&from.addr, af)?),
         };
         Ok(Endpoint {
@@ -152,18 +156,37 @@ impl Endpoint {
         let within = match &self.within {
             Within::Net(net) => net.contains(addr),
             Within::Dynamic(dynamic) => dynamic.contains(around.interfaces, subject.af, addr),
+            Within::Table(table) => table.contains(subject.af, addr, around.section),
             Within::NoRoute => route(subject.af, addr, around) == Route::None,
             Within::UrpfFailed => has_wrong_interface(subject, addr, around),
         };
         within != self.negated
     }
 
-    /// How many addresses it stands for now, where that may change.
+    /// How many addresses of interfaces it stands for now.
     pub fn count(&self, interfaces: &Interfaces) -> Option<usize> {
         match &self.within {
-            Within::Net(_) | Within::NoRoute | Within::UrpfFailed => None,
+            Within::Net(_) | Within::Table(_) | Within::NoRoute | Within::UrpfFailed => None,
             Within::Dynamic(dynamic) => Some(dynamic.count(interfaces)),
         }
+    }
+
+    /// The table that it is about.
+    pub fn table(&self) -> Option<&TableRef> {
+        match &self.within {
+            Within::Table(table) => Some(table),
+            Within::Net(_) | Within::Dynamic(_) | Within::NoRoute | Within::UrpfFailed => None,
+        }
+    }
+
+    /// How many addresses its table has; nothing where there is none, or it is not active.
+    pub fn table_len(&self, section: &ReadSection<'_>) -> Option<usize> {
+        Some(self.table()?.addresses(section)?.len())
+    }
+
+    /// Whether it is every address but those: `!`.
+    pub fn is_negated(&self) -> bool {
+        self.negated
     }
 
     /// Whether the port is within.

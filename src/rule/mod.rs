@@ -31,11 +31,12 @@ pub use ruleset::{Asks, Config, ListChange, RuleList, Ruleset};
 pub use scrub::{FragmentPolicy, Scrub};
 pub use tag::{Tag, Tags};
 
-use crate::kpi::{Direction, Errno, Kernel, NoMemory};
+use crate::kpi::{Direction, Errno, Kernel, NoMemory, ReadSection};
 use crate::mem::{KArc, KBox, Tally};
 use crate::nat::Pool;
+use crate::table::TableRef;
 use crate::wire::tcp::TcpFlags;
-use crate::wire::{Af, Proto};
+use crate::wire::{Addr, Af, Proto};
 
 /// What a rule does with a packet that it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,34 +77,39 @@ pub struct Queues {
 
 /// Packets and bytes, by direction: in, out.
 #[derive(Debug)]
-pub struct Counters(Tally<4>);
+pub struct Counters {
+    tally: Tally<4>,
+    /// The rule's tables count as well. It is here because whoever counts has this in hand.
+    with_tables: bool,
+}
 
 impl Counters {
-    fn new() -> Result<Self, NoMemory> {
-        Ok(Counters(Tally::new()?))
+    fn new(with_tables: bool) -> Result<Self, NoMemory> {
+        let tally = Tally::new()?;
+        Ok(Counters { tally, with_tables })
     }
 
     /// Counts one packet.
     #[inline]
     pub fn count(&self, direction: Direction, bytes: u32) {
         let at = usize::from(direction == Direction::Out);
-        self.0.add(at, 1);
-        self.0.add(2 + at, bytes.into());
+        self.tally.add(at, 1);
+        self.tally.add(2 + at, bytes.into());
     }
 
     /// Packets in and out.
     pub fn packets(&self) -> [u64; 2] {
-        [0, 1].map(|at| self.0.get(at))
+        [0, 1].map(|at| self.tally.get(at))
     }
 
     /// Bytes in and out.
     pub fn bytes(&self) -> [u64; 2] {
-        [2, 3].map(|at| self.0.get(at))
+        [2, 3].map(|at| self.tally.get(at))
     }
 
     /// Sets all to zero.
     pub fn clear(&self) {
-        self.0.clear();
+        self.tally.clear();
     }
 }
 
@@ -124,6 +130,34 @@ pub struct Numbers {
     pub home: Option<KArc<RulesetName>>,
     /// The anchor that it calls.
     pub call: Option<Call>,
+    /// Its tables.
+    pub tables: RuleTables,
+}
+
+/// The tables that a rule speaks of.
+#[derive(Debug, Clone, Default)]
+pub struct RuleTables {
+    /// As its source.
+    pub src: Option<TableRef>,
+    /// As its destination.
+    pub dst: Option<TableRef>,
+}
+
+/// A packet that a rule is about, as its tables count it.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    /// The family.
+    pub af: Af,
+    /// The source, as the rule saw it.
+    pub src: Addr,
+    /// The destination, as the rule saw it.
+    pub dst: Addr,
+    /// Which way the packet goes; that of an answer is not the one that the rule saw.
+    pub direction: Direction,
+    /// Whether it passes.
+    pub passed: bool,
+    /// Its length.
+    pub bytes: u32,
 }
 
 /// A rule of any list.
@@ -250,10 +284,10 @@ impl Rule {
             af => Some(Af::try_from(af).map_err(|_| Errno::Einval)?),
         };
         let proto = (source.proto != 0).then_some(Proto(source.proto));
-        let (src, dst) = (
-            Endpoint::new(&source.src, numbers.src, af)?,
-            Endpoint::new(&source.dst, numbers.dst, af)?,
-        );
+        let tables = &numbers.tables;
+        let src = Endpoint::new(&source.src, numbers.src, tables.src.clone(), af)?;
+        let dst = Endpoint::new(&source.dst, numbers.dst, tables.dst.clone(), af)?;
+        let with_tables = src.table().is_some() || dst.table().is_some();
         let has_ports = matches!(proto, Some(Proto::TCP | Proto::UDP));
         if (src.has_port() || dst.has_port()) && !has_ports {
             return Err(Errno::Einval);
@@ -320,7 +354,7 @@ impl Rule {
             pool,
             queues: None,
             evaluations: AtomicU64::new(0),
-            counters: Counters::new()?,
+            counters: Counters::new(with_tables)?,
             states: AtomicU32::new(0),
             nr: AtomicU32::new(nr),
             source,
@@ -399,6 +433,31 @@ impl Rule {
     /// The ruleset that it stands in; nothing for one that stands alone.
     pub fn home(&self) -> Option<&KArc<RulesetName>> {
         self.home.as_ref()
+    }
+
+    /// Counts a packet at its tables, if it has any.
+    #[inline]
+    pub fn count_tables(&self, packet: impl FnOnce() -> Counted, section: &ReadSection<'_>) {
+        if self.counters.with_tables {
+            self.count_at_tables(&packet(), section);
+        }
+    }
+
+    #[cold]
+    fn count_at_tables(&self, packet: &Counted, section: &ReadSection<'_>) {
+        for (end, addr) in [(&self.src, &packet.src), (&self.dst, &packet.dst)] {
+            if let Some(table) = end.table() {
+                let addr = (packet.af, addr);
+                table.count(
+                    addr,
+                    end.is_negated(),
+                    packet.direction,
+                    packet.passed,
+                    packet.bytes,
+                    section,
+                );
+            }
+        }
     }
 
     /// What it asks about that is found out only where a rule does.

@@ -3,6 +3,7 @@
 
 pub(crate) mod packets;
 pub(crate) mod rules;
+pub(crate) mod tables;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

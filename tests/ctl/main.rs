@@ -11,3 +11,4 @@ mod restore;
 mod rules;
 mod states;
 mod table;
+mod tables;

@@ -32,7 +32,7 @@ fn the_document_has_every_ioctl_and_what_it_needs() {
         .map(|(cmd, access)| {
             let permission = match access {
                 Access::Read => "read",
-                Access::Write => "write",
+                Access::Write | Access::WriteOrTry => "write",
             };
             let name = ioctl::name(cmd).expect("it has a name").to_owned();
             (name, [(cmd & 0xff).to_string(), permission.to_owned()])

@@ -21,6 +21,7 @@ mod queue;
 mod rules;
 mod scrub;
 mod synproxy;
+mod tables;
 mod tcp;
 mod threads;
 mod timestamps;

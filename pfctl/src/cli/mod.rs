@@ -3,6 +3,7 @@
 mod pfctl;
 mod pfs;
 mod show;
+mod table;
 
 use crate::device::{IoctlError, OpenError};
 use crate::dump::FileError;
@@ -37,6 +38,9 @@ pub enum Error {
     /// Nobody reads what is printed.
     #[error("writing to the standard output: {0}")]
     Output(#[from] io::Error),
+    /// A host of `-T test` is not in the table.
+    #[error("not all addresses match")]
+    Unmatched,
     /// Anything else, in its own words.
     #[error("{0}")]
     Other(String),
@@ -61,6 +65,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever closes a pipe has seen enough.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        // What scripts ask for: it has been said already.
+        Err(Error::Unmatched) => ExitCode::from(2),
         Err(error) => {
             eprintln!("{program}: {error}");
             ExitCode::FAILURE

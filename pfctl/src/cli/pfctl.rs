@@ -1,6 +1,7 @@
 //! pfctl(8).
 
 use super::show::{self, Show};
+use super::table;
 use super::{DEVICE, Error, abbreviated, parse};
 use crate::conf;
 use crate::conf::diagnostic::Sources;
@@ -14,7 +15,7 @@ use crate::print::rule::RulePrinter;
 use crate::resolve::SystemResolver;
 use crate::states::{self, Ends};
 use clap::{ArgAction, Parser};
-use pf_abi::{AnchorPath, IfName, RulesetKind, errno};
+use pf_abi::{AnchorPath, IfName, RulesetKind, TableName, errno};
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
@@ -40,16 +41,16 @@ struct Arguments {
     /// Check the rules, do not load them
     #[arg(short = 'n')]
     no_action: bool,
-    /// Remove: rules, nat, states, info or all
+    /// Remove: rules, nat, states, info, Tables or all
     #[arg(short = 'F', value_name = "MODIFIER", value_parser = flush)]
     flush: Option<Flush>,
-    /// Show: rules, nat, states, info, labels, timeouts, memory or all
+    /// Show: rules, nat, states, info, labels, timeouts, memory, Tables or all
     #[arg(short = 's', value_name = "MODIFIER", value_parser = show::modifier)]
     show: Option<Show>,
     /// Remove the states from a host or network, and with a second -k those from the first to the second
     #[arg(short = 'k', value_name = "HOST", action = ArgAction::Append)]
     kill: Vec<String>,
-    /// Work on the rules of an anchor; with /* at its end, show what it calls, too
+    /// Work on the rules or tables of an anchor; with /* at its end, show what it calls, too
     #[arg(short = 'a', value_name = "ANCHOR", default_value = "", hide_default_value = true, value_parser = show::anchor)]
     anchor: show::Anchor,
     /// Load only the queue rules of the file
@@ -97,6 +98,15 @@ struct Arguments {
     /// Use another device: a character device, or the socket of a pf-router
     #[arg(short = 'p', value_name = "DEVICE", default_value = DEVICE)]
     device: PathBuf,
+    /// The table that -T is about
+    #[arg(short = 't', value_name = "TABLE", value_parser = table::name, requires = "command")]
+    table: Option<TableName>,
+    /// Change or show a table: kill, flush, add, delete, expire, replace, show, test, zero; or load the tables of -f
+    #[arg(short = 'T', value_name = "COMMAND", value_parser = table::command)]
+    command: Option<table::Command>,
+    /// What -T is about: addresses, or seconds
+    #[arg(value_name = "ADDRESS", requires = "command")]
+    words: Vec<String>,
     /// Say more; twice for even more
     #[arg(short = 'v', action = ArgAction::Count)]
     verbose: u8,
@@ -113,6 +123,7 @@ enum Flush {
     States,
     Info,
     Fingerprints,
+    Tables,
     All,
 }
 
@@ -124,7 +135,7 @@ fn flush(argument: &str) -> Result<Flush, String> {
         ("Sources", None),
         ("states", Some(Flush::States)),
         ("info", Some(Flush::Info)),
-        ("Tables", None),
+        ("Tables", Some(Flush::Tables)),
         ("osfp", Some(Flush::Fingerprints)),
         ("all", Some(Flush::All)),
     ];
@@ -170,6 +181,7 @@ impl Arguments {
             || self.file.is_some()
             || self.flush.is_some()
             || !self.kill.is_empty()
+            || self.command.is_some_and(|command| command.changes() && !self.no_action)
             || self.store.is_some()
             || self.debug.is_some()
             || self.clear_counters
@@ -179,6 +191,14 @@ impl Arguments {
 
     /// What of the file is loaded, and where.
     fn scope(&self) -> load::Scope {
+        if self.command == Some(table::Command::Load) {
+            return load::Scope {
+                anchor: self.anchor.path.clone(),
+                kinds: vec![RulesetKind::Table],
+                options: false,
+                merge: self.merge,
+            };
+        }
         let asked = self.only_queues || self.only_nat || self.only_filter || self.only_options;
         let mut kinds = Vec::new();
         if self.only_filter || !asked {
@@ -186,6 +206,9 @@ impl Arguments {
         }
         if self.only_nat || !asked {
             kinds.extend([RulesetKind::Nat, RulesetKind::Rdr, RulesetKind::Binat]);
+        }
+        if !asked {
+            kinds.push(RulesetKind::Table);
         }
         load::Scope {
             anchor: self.anchor.path.clone(),
@@ -209,6 +232,13 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
         return Err(Error::Other("-k can be given twice at most".to_owned()));
     }
     let resolver = SystemResolver::new();
+    let command = arguments.command.filter(|command| *command != table::Command::Load);
+    if let Some(command) = command {
+        return run_table(&arguments, command, &resolver);
+    }
+    if arguments.command.is_some() && (arguments.file.is_none() || arguments.table.is_some()) {
+        return Err(Error::Other("-T load goes with -f, and without -t".to_owned()));
+    }
     // Mistakes in files come out before anything is touched.
     let config = arguments
         .file
@@ -306,6 +336,38 @@ fn queues_are_left_out(pf: &mut Pf<'_>) -> Result<&'static str, Error> {
     })
 }
 
+/// `-t NAME -T COMMAND`: nothing else is done.
+fn run_table(arguments: &Arguments, command: table::Command, resolver: &SystemResolver) -> Result<(), Error> {
+    let name = arguments
+        .table
+        .ok_or_else(|| Error::Other("-T needs -t and the name of a table".to_owned()))?;
+    let takes = matches!(
+        command,
+        table::Command::Add | table::Command::Delete | table::Command::Replace | table::Command::Test
+    );
+    let (words, file) = (&arguments.words, arguments.file.as_deref());
+    if !takes && (file.is_some() || command != table::Command::Expire && !words.is_empty()) {
+        return Err(Error::Other("this command of -T takes no addresses".to_owned()));
+    }
+    let addresses = if takes {
+        table::addresses(words, file, resolver)?
+    } else {
+        Vec::new()
+    };
+    let mut device = device::open(&arguments.device, arguments.access())?;
+    let manner = table::Manner {
+        verbose: arguments.verbose,
+        quiet: arguments.quiet,
+        dummy: arguments.no_action,
+    };
+    let mut out = io::stdout().lock();
+    let mut pf = Pf::new(device.as_mut());
+    pf.set_anchor(AnchorPath::new(&arguments.anchor.path).unwrap_or_default());
+    let outcome = table::run(&mut pf, name, command, words, addresses, &manner, &mut out);
+    out.flush()?;
+    outcome
+}
+
 fn enable(pf: &mut Pf<'_>) -> Result<(), Error> {
     match pf.start() {
         Err(error) if error.errno() == Some(errno::EEXIST) => Err(Error::Other("pf already enabled".to_owned())),
@@ -322,8 +384,8 @@ fn disable(pf: &mut Pf<'_>) -> Result<(), Error> {
 
 fn remove(arguments: &Arguments, pf: &mut Pf<'_>, what: Flush) -> Result<(), Error> {
     let path = AnchorPath::new(&arguments.anchor.path).unwrap_or_default();
-    if !path.is_empty() && !matches!(what, Flush::Rules | Flush::Nat) {
-        return Err(Error::Other("with -a, -F removes rules or nat".to_owned()));
+    if !path.is_empty() && !matches!(what, Flush::Rules | Flush::Nat | Flush::Tables) {
+        return Err(Error::Other("with -a, -F removes rules, nat or Tables".to_owned()));
     }
     let all = what == Flush::All;
     if what == Flush::Fingerprints || all {
@@ -344,6 +406,14 @@ fn remove(arguments: &Arguments, pf: &mut Pf<'_>, what: Flush) -> Result<(), Err
     if all || what == Flush::States {
         let count = pf.clear_states(arguments.interface.unwrap_or_default())?;
         arguments.say(&format!("{count} states cleared"));
+    }
+    if all || what == Flush::Tables {
+        let mut pf = pf.reborrow();
+        pf.set_anchor(path);
+        match pf.clear_tables(0) {
+            Err(error) if all && error.is_unknown() => {}
+            outcome => arguments.say(&format!("{} tables deleted.", outcome?)),
+        }
     }
     if all || what == Flush::Info {
         match pf.clear_status() {
@@ -467,13 +537,24 @@ mod tests {
         assert_eq!(parsed(&["-Fa"]).unwrap().flush, Some(Flush::All));
         assert_eq!(parsed(&["-k", "a", "-k", "b"]).unwrap().kill, ["a", "b"]);
         assert!(parsed(&["-s", "x"]).is_err());
-        assert!(parsed(&["-F", "Tables"]).is_err());
+        assert!(parsed(&["-F", "Sources"]).is_err());
+        assert!(parsed(&["-t", "a"]).is_err() && parsed(&["-t", "", "-T", "show"]).is_err());
+        assert!(parsed(&["10.0.0.1"]).is_err() && parsed(&["-T", "x"]).is_err());
+        let arguments = parsed(&["-t", "bad", "-T", "e", "60"]).unwrap();
+        assert_eq!(
+            (arguments.command, &arguments.words[..]),
+            (Some(table::Command::Expire), &["60".to_owned()][..])
+        );
         assert!(parsed(&["-ed"]).is_err());
     }
 
     #[test]
     fn only_what_changes_something_opens_for_writing() {
         assert_eq!(parsed(&["-s", "all"]).unwrap().access(), Access::Read);
+        let table = |command| parsed(&["-t", "a", "-T", command]).unwrap().access();
+        assert_eq!([table("show"), table("test")], [Access::Read; 2]);
+        assert_eq!([table("add"), table("kill"), table("zero")], [Access::Write; 3]);
+        assert_eq!(parsed(&["-nt", "a", "-T", "add"]).unwrap().access(), Access::Read);
         for words in [["-S", "x"], ["-L", "x"], ["-f", "x"], ["-F", "all"], ["-k", "x"]] {
             assert_eq!(parsed(&words).unwrap().access(), Access::Write, "{words:?}");
         }

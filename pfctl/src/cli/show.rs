@@ -7,9 +7,10 @@ use crate::print::osfp::fingerprints_text;
 use crate::print::rule::{RulePrinter, counters_text, label_text};
 use crate::print::state::state_text;
 use crate::print::status::{TIMEOUT_ORDER, limit_text, status_text, timeout_text};
+use crate::print::table::{table_stats_text, table_text};
 use crate::resolve::Resolver;
 use crate::ruleset;
-use pf_abi::{AnchorPath, IfName, Limit, RulesetKind};
+use pf_abi::{AnchorPath, IfName, Limit, PFR_TFLAG_ACTIVE, RulesetKind};
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,6 +27,7 @@ pub(super) enum Show {
     Anchors,
     Interfaces,
     Fingerprints,
+    Tables,
     All,
 }
 
@@ -74,12 +76,12 @@ pub(super) fn modifier(argument: &str) -> Result<Show, String> {
         ("labels", Some(Show::Labels)),
         ("timeouts", Some(Show::Timeouts)),
         ("memory", Some(Show::Memory)),
-        ("Tables", None),
+        ("Tables", Some(Show::Tables)),
         ("osfp", Some(Show::Fingerprints)),
         ("all", Some(Show::All)),
     ];
     let word = abbreviated(argument, WORDS.map(|(word, _)| word))
-        .ok_or("it is rules, nat, states, info, labels, timeouts, memory or all")?;
+        .ok_or("it is rules, nat, states, info, labels, timeouts, memory, Tables or all")?;
     WORDS
         .iter()
         .find(|(known, _)| *known == word)
@@ -130,6 +132,7 @@ pub(super) fn show(
         Show::Anchors => shower.anchors(),
         Show::Interfaces => shower.interfaces(),
         Show::Fingerprints => shower.fingerprints(),
+        Show::Tables => shower.tables(),
         Show::All => {
             shower.nat()?;
             shower.rules()?;
@@ -138,6 +141,7 @@ pub(super) fn show(
             shower.labels()?;
             shower.timeouts()?;
             shower.limits()?;
+            shower.tables()?;
             shower.fingerprints()
         }
     }
@@ -171,15 +175,41 @@ impl Shower<'_, '_> {
         Ok(())
     }
 
+    fn tables(&mut self) -> Result<(), Error> {
+        self.pf.set_anchor(self.anchor()?);
+        let texts = self.table_texts();
+        self.pf.set_anchor(AnchorPath::EMPTY);
+        let texts = texts?;
+        if !texts.is_empty() {
+            self.title("TABLES:")?;
+        }
+        Ok(self.out.write_all(texts.concat().as_bytes())?)
+    }
+
+    /// The tables that are defined.
+    fn table_texts(&mut self) -> Result<Vec<String>, Error> {
+        Ok(if self.verbose > 1 {
+            let all = self.pf.table_stats(false)?;
+            let active = all.iter().filter(|it| it.t.flags & PFR_TFLAG_ACTIVE != 0);
+            active.map(table_stats_text).collect()
+        } else {
+            let all = self.pf.tables(false)?;
+            let active = all.iter().filter(|it| it.flags & PFR_TFLAG_ACTIVE != 0);
+            active.map(|table| table_text(table, self.verbose > 0)).collect()
+        })
+    }
+
+    fn anchor(&self) -> Result<AnchorPath, Error> {
+        AnchorPath::new(&self.path).ok_or(Error::Other("the path of the anchor is too long".to_owned()))
+    }
+
     fn list(&mut self, kind: RulesetKind, title: Option<&str>) -> Result<(), Error> {
         self.list_within(kind, title, 0)
     }
 
     /// The rules of the anchor whose path is set.
     fn active(&mut self, kind: RulesetKind) -> Result<Vec<ruleset::ActiveRule>, Error> {
-        let anchor =
-            AnchorPath::new(&self.path).ok_or(Error::Other("the path of the anchor is too long".to_owned()))?;
-        self.pf.set_anchor(anchor);
+        self.pf.set_anchor(self.anchor()?);
         let rules = ruleset::read_and(self.pf, kind, self.clear);
         self.pf.set_anchor(AnchorPath::EMPTY);
         Ok(rules?)

@@ -26,6 +26,8 @@ pub enum Statement {
     Antispoof(Antispoof),
     /// `altq` or `queue`
     Queueing(Queueing),
+    /// `table`
+    Table(TableDefinition),
 }
 
 /// `altq` or `queue`, as it would be printed.
@@ -42,6 +44,28 @@ pub struct RuleQueue {
     pub queue: String,
     /// That of acknowledgements without data and of low-delay packets.
     pub priority: Option<String>,
+}
+
+/// `table`
+#[derive(Clone, Debug)]
+pub struct TableDefinition {
+    /// Its name, without brackets.
+    pub name: Spanned<String>,
+    /// `persist`
+    pub persist: bool,
+    /// `const`
+    pub constant: bool,
+    /// What is in it; nothing at all where the table is to keep what it has.
+    pub contents: Vec<TableContents>,
+}
+
+/// A part of what is in a table.
+#[derive(Clone, Debug)]
+pub enum TableContents {
+    /// `{ ... }`
+    Hosts(Vec<Spanned<HostSpec>>),
+    /// `file "..."`
+    File(Spanned<String>),
 }
 
 /// `set`
@@ -185,6 +209,8 @@ pub enum HostKind {
     UrpfFailed,
     /// An address, a host or an interface by name, with `/mask` or not.
     Name(String, Option<u8>),
+    /// `<name>`
+    Table(String),
     /// `(em0:network)`: looked up by the kernel, for each packet anew.
     Dynamic {
         /// The interface.

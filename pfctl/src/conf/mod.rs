@@ -73,6 +73,10 @@ fn compile_file(
             rule.anchor = within(&rule.anchor);
             rule
         }));
+        config.tables.extend(inner.tables.into_iter().map(|mut table| {
+            table.anchor = within(&table.anchor);
+            table
+        }));
         // The numbers of both are of the same file, or the last one wins, as with `set fingerprints` itself.
         if inner.fingerprints.is_some() {
             config.fingerprints = inner.fingerprints;

@@ -5,8 +5,9 @@
 //! is not done.
 
 use super::Buffer;
-use pf_abi::ioctl;
+use pf_abi::{IocTable, ioctl};
 use std::io;
+use std::mem::offset_of;
 
 /// The bytes at the pointer of an argument that pf may read or write, by the argument's own count. `None` for an ioctl
 /// without a pointer.
@@ -22,6 +23,14 @@ fn pointed_to(cmd: u64, argument: &[u8]) -> Option<usize> {
         ioctl::DIOCGETSTATES | ioctl::DIOCADDSTATES | ioctl::DIOCGETSRCNODES => Some(number(0)),
         ioctl::DIOCGETSTATE | ioctl::DIOCADDSTATE => Some(size_of::<pf_abi::SyncState>()),
         ioctl::DIOCXBEGIN | ioctl::DIOCXCOMMIT | ioctl::DIOCXROLLBACK => Some(number(0).saturating_mul(number(4))),
+        ioctl::DIOCRSETADDRS => {
+            // The deleted ones come behind those that were given.
+            let elements = number(offset_of!(IocTable, size)).max(number(offset_of!(IocTable, size2)));
+            Some(number(offset_of!(IocTable, esize)).saturating_mul(elements))
+        }
+        _ if ioctl::size(cmd) == size_of::<IocTable>() => {
+            Some(number(offset_of!(IocTable, esize)).saturating_mul(number(offset_of!(IocTable, size))))
+        }
         ioctl::DIOCIGETIFACES => Some(number(24).saturating_mul(number(28))),
         _ => None,
     }
@@ -29,7 +38,7 @@ fn pointed_to(cmd: u64, argument: &[u8]) -> Option<usize> {
 
 /// Whether an ioctl holds a pointer whose count is not known here.
 fn has_unchecked_pointer(cmd: u64) -> bool {
-    cmd == ioctl::DIOCGETQSTATS || ioctl::size(cmd) == size_of::<pf_abi::IocTable>()
+    cmd == ioctl::DIOCGETQSTATS
 }
 
 /// Puts the address of `buffer` into an argument. An error where the argument does not have the size that the number says, or
@@ -59,7 +68,7 @@ pub(super) fn place(cmd: u64, argument: &mut [u8], buffer: Option<Buffer<'_>>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pf_abi::{IocIface, IocState, IocStates, IocTable, IocTrans};
+    use pf_abi::{IocIface, IocState, IocStates, IocTrans};
     use zerocopy::{FromBytes, Immutable, IntoBytes};
 
     /// Whether an argument goes with so many bytes at its pointer.
@@ -97,8 +106,24 @@ mod tests {
         };
         assert!(fits(pf_abi::DIOCIGETIFACES, faces(1), 16, 232));
         assert!(!fits(pf_abi::DIOCIGETIFACES, faces(2), 16, 232));
-        // Nothing is known here of the memory that tables point to.
-        assert!(!fits(pf_abi::DIOCRADDADDRS, IocTable::default(), 1064, 64));
+        let table = |size, size2| IocTable {
+            esize: 20,
+            size,
+            size2,
+            ..IocTable::default()
+        };
+        for cmd in [pf_abi::DIOCRADDADDRS, pf_abi::DIOCRGETTABLES, pf_abi::DIOCRINADEFINE] {
+            assert!(fits(cmd, table(3, 0), 1064, 60));
+            assert!(!fits(cmd, table(4, 0), 1064, 60));
+            assert!(!fits(cmd, table(-1, 0), 1064, 60));
+        }
+        assert!(fits(pf_abi::DIOCRSETADDRS, table(2, 3), 1064, 60));
+        assert!(!fits(pf_abi::DIOCRSETADDRS, table(2, 4), 1064, 60));
+        let queue = pf_abi::IocQstats::default();
+        assert!(
+            !fits(pf_abi::DIOCGETQSTATS, queue, 8, 64),
+            "nothing is known here of its memory"
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn as_bytes_mut<T: FromBytes + IntoBytes + KnownLayout + Immutable>(list: &m
 pub struct Pf<'a> {
     device: &'a mut dyn Device,
     /// The ruleset that calls about rules are about.
-    anchor: AnchorPath,
+    pub(super) anchor: AnchorPath,
 }
 
 /// A list of a ruleset.
@@ -34,7 +34,7 @@ pub type ListName = (RulesetKind, AnchorPath);
 type Outcome<T> = Result<T, IoctlError>;
 
 /// The error of an answer that cannot be.
-fn nonsense(cmd: u64, doing: &str, what: &str) -> IoctlError {
+pub(super) fn nonsense(cmd: u64, doing: &str, what: &str) -> IoctlError {
     IoctlError {
         cmd,
         failure: Failure::Io(io::Error::new(io::ErrorKind::InvalidData, what.to_owned())),
@@ -51,7 +51,7 @@ impl<'a> Pf<'a> {
         }
     }
 
-    /// From now on, calls about rules are about this ruleset.
+    /// From now on, calls about rules and tables are about this ruleset.
     pub fn set_anchor(&mut self, anchor: AnchorPath) {
         self.anchor = anchor;
     }
@@ -64,7 +64,13 @@ impl<'a> Pf<'a> {
         }
     }
 
-    fn raw(&mut self, cmd: u64, argument: &mut [u8], buffer: Option<Buffer<'_>>, doing: &str) -> Outcome<()> {
+    pub(super) fn raw(
+        &mut self,
+        cmd: u64,
+        argument: &mut [u8],
+        buffer: Option<Buffer<'_>>,
+        doing: &str,
+    ) -> Outcome<()> {
         self.device.ioctl(cmd, argument, buffer).map_err(|failure| IoctlError {
             cmd,
             failure,

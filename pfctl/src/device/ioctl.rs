@@ -1,4 +1,4 @@
-//! The call of ioctl(2): the only `unsafe` of this crate.
+//! The call of ioctl(2).
 #![allow(unsafe_code)]
 
 use super::{Buffer, argument::place};

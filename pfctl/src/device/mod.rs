@@ -8,10 +8,12 @@ mod calls;
 mod character;
 mod ioctl;
 mod socket;
+mod tables;
 
 pub use calls::{ListName, Pf, as_bytes_mut};
+pub use tables::Replaced;
 
-use pf_abi::errno;
+use pf_abi::{DIOCRADDADDRS, DIOCRCLRADDRS, DIOCRCLRTABLES, DIOCRDELADDRS, DIOCRINADEFINE, DIOCRSETADDRS, errno};
 use std::fmt;
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
@@ -97,6 +99,14 @@ impl IoctlError {
     /// What might help.
     fn advice(&self) -> Option<&'static str> {
         Some(match self.errno()? {
+            errno::EPERM if matches!(self.cmd, DIOCRADDADDRS | DIOCRDELADDRS | DIOCRSETADDRS | DIOCRCLRADDRS) => {
+                "the table is constant, or you may not change pf"
+            }
+            errno::ESRCH if (DIOCRCLRTABLES..=DIOCRINADEFINE).contains(&self.cmd) => "there is no such table",
+            errno::ENOENT if (DIOCRCLRTABLES..=DIOCRINADEFINE).contains(&self.cmd) => "there is no such anchor",
+            errno::ENOMEM if (DIOCRCLRTABLES..=DIOCRINADEFINE).contains(&self.cmd) => {
+                "see `set limit tables` and `set limit table-entries` in pf.conf(5)"
+            }
             errno::EPERM | errno::EACCES => "only root may change pf, and not at a raised securelevel",
             errno::EBUSY => "somebody else changes the rules at the same time: try again",
             errno::ENOMEM => "the kernel is out of memory for this",

@@ -1,5 +1,6 @@
 //! A pf in memory: enough of it to load rules, hold states and be locked. It can fail at any ioctl.
 
+use super::tables::Tables;
 use pf_abi::*;
 use pfctl::device::{Buffer, Device, Errno, Failure};
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub(crate) struct FakePf {
     pub(crate) skipped: Vec<IfName>,
     /// The lock has an owner: whoever asks.
     pub(crate) held: bool,
+    /// Tables: these are the engine's own.
+    pub(crate) tables: Tables,
     /// Every ioctl so far.
     pub(crate) calls: Vec<u64>,
     /// The ioctl, counted from 0, that fails, and how.
@@ -93,7 +96,9 @@ impl FakePf {
             let kind = element.rs_num;
             let path = element.anchor.as_str().unwrap().to_owned();
             if !path.is_empty() {
-                if cmd == DIOCXBEGIN {
+                if kind == PF_RULESET_TABLE {
+                    element.ticket = self.tables.transaction(cmd, &path);
+                } else if cmd == DIOCXBEGIN {
                     element.ticket = 900;
                     self.staged_anchors.insert((path, kind), Vec::new());
                 } else if let Some(rules) = self.staged_anchors.remove(&(path.clone(), kind))
@@ -106,6 +111,9 @@ impl FakePf {
             if cmd == DIOCXBEGIN {
                 let ticket = self.tickets.entry(kind).or_insert(100);
                 *ticket += 1;
+                if kind == PF_RULESET_TABLE {
+                    *ticket = self.tables.transaction(cmd, &path);
+                }
                 element.ticket = *ticket;
                 self.inactive.insert(kind, Vec::new());
                 continue;
@@ -114,6 +122,9 @@ impl FakePf {
                 return Err(errno::EBUSY);
             }
             let rules = self.inactive.remove(&kind).ok_or(errno::EBUSY)?;
+            if kind == PF_RULESET_TABLE {
+                self.tables.transaction(cmd, &path);
+            }
             if cmd == DIOCXCOMMIT {
                 self.active.insert(kind, rules);
             }
@@ -389,6 +400,9 @@ impl FakePf {
                     interface.size = self.skipped.len() as i32;
                     Ok(())
                 })
+            }
+            DIOCRCLRTABLES..=DIOCRINADEFINE if ioctl::name(cmd).is_some_and(|name| name.starts_with("DIOCR")) => {
+                self.tables.serve(cmd, argument, buffer)
             }
             DIOCGETSTATES => self.get_states(argument, buffer),
             DIOCADDSTATES => self.add_states(argument, buffer),

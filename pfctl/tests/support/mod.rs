@@ -4,6 +4,7 @@
 pub(crate) mod fake;
 #[cfg(target_os = "linux")]
 pub(crate) mod server;
+pub(crate) mod tables;
 
 use pfctl::conf::diagnostic::Sources;
 use pfctl::conf::expand::Config;

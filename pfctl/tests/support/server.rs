@@ -8,7 +8,7 @@ use nix::sys::socket::{
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 use pf_abi::socket::{READ_ONLY, Reply, Request};
-use pf_abi::{SyncState, errno, ioctl};
+use pf_abi::{IocTable, SyncState, errno, ioctl};
 use pfctl::device::{Buffer, Device as _, Failure};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -114,6 +114,10 @@ fn pointer(cmd: u64, argument: &[u8]) -> Option<(usize, usize)> {
         pf_abi::DIOCADDSTATE => Some((8, size_of::<SyncState>())),
         pf_abi::DIOCXBEGIN | pf_abi::DIOCXCOMMIT | pf_abi::DIOCXROLLBACK => Some((8, number(0) * number(4))),
         pf_abi::DIOCIGETIFACES => Some((16, number(24) * number(28))),
+        _ if ioctl::size(cmd) == size_of::<IocTable>() => {
+            let deleted = if cmd == pf_abi::DIOCRSETADDRS { number(1080) } else { 0 };
+            Some((1064, number(1072) * number(1076).max(deleted)))
+        }
         _ => None,
     }
 }

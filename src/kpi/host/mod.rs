@@ -75,6 +75,8 @@ pub type Output = Box<dyn Fn(Mbuf) + Send + Sync>;
 pub type Input = Box<dyn Fn(u16, Mbuf) + Send + Sync>;
 /// Where lines of log go.
 pub type Log = Box<dyn Fn(LogLevel, fmt::Arguments<'_>) + Send + Sync>;
+/// Who is told that [`Pf::catch_up`](crate::Pf::catch_up) is due.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
 /// Where logged packets go: the number of the pflog interface, the header, the packet.
 pub type PacketLog = Box<dyn Fn(u8, &LogHeader, &Mbuf) + Send + Sync>;
 /// The name of a queue.
@@ -101,6 +103,7 @@ pub struct Kernel {
     queues: Vec<QueueName>,
     sockets: Sockets,
     routes: Routes,
+    wake: Wake,
 }
 
 impl Kernel {
@@ -126,6 +129,7 @@ impl Kernel {
             queues: Vec::new(),
             sockets: Box::new(|_| None),
             routes: Box::new(|_, _| None),
+            wake: Box::new(|| ()),
         }
     }
 
@@ -185,6 +189,12 @@ impl Kernel {
     /// Where packets to an address leave.
     pub fn route(&self, is_ipv6: bool, to: &[u8; 16]) -> Route {
         (self.routes)(is_ipv6, to).map_or(Route::None, Route::By)
+    }
+
+    /// The same, with `wake` called where the purge thread is to be woken.
+    pub fn with_wake(mut self, wake: Wake) -> Self {
+        self.wake = wake;
+        self
     }
 
     /// Sets the clock: time since boot, and the wall clock as time since 1970.
@@ -258,6 +268,11 @@ impl Kernel {
     /// Lets a whole IPv6 packet, marked as [refragmented](Mbuf::mark_refragmented), come in at the interface of this index.
     pub fn input(&self, ifindex: u16, packet: Mbuf) {
         (self.input)(ifindex, packet);
+    }
+
+    /// Asks for [`Pf::catch_up`](crate::Pf::catch_up) to be called soon, by a thread that may wait.
+    pub fn wake(&self) {
+        (self.wake)();
     }
 
     /// Writes a line of log.

@@ -18,8 +18,8 @@ include!(concat!(env!("OUT_DIR"), "/netbsd.rs"));
 pub(crate) mod exports {
     pub(crate) use super::{
         EHOSTUNREACH, PFIL_IN, ifnet, mbuf, pf_address, pfk_hooks_attach, pfk_hooks_detach, pfk_interface_addresses,
-        pfr_attach_interface, pfr_close, pfr_detach_interface, pfr_hook, pfr_ioctl, pfr_is_running, pfr_load,
-        pfr_purge, pfr_unload,
+        pfr_attach_interface, pfr_catch_up, pfr_close, pfr_detach_interface, pfr_hook, pfr_ioctl, pfr_is_running,
+        pfr_load, pfr_purge, pfr_unload,
     };
 }
 

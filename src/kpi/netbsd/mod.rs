@@ -183,6 +183,12 @@ impl Kernel {
         }
     }
 
+    /// Wakes the purge thread, which calls [`Pf::catch_up`](crate::Pf::catch_up). Does not sleep.
+    pub fn wake(&self) {
+        // SAFETY: it can be called at any level up to IPL_VM, while the purge thread is there: as long as hooks are.
+        unsafe { ffi::pfk_thread_wake() };
+    }
+
     /// log(9): writes a line of log, cut off after [`Line::LEN`] bytes.
     pub fn log(&self, level: LogLevel, line: fmt::Arguments<'_>) {
         let line = Line::format(line);

@@ -7,8 +7,8 @@ use crate::conf::parser::{check_modifiers, modifier};
 use crate::print::addr::matches_all;
 use crate::resolve::{Interface, InterfaceAddress};
 use pf_abi::{
-    AF_INET, AF_INET6, Addr, AddrWrap, IfName, PF_ADDR_DYNIFTL, PF_ADDR_NOROUTE, PF_ADDR_URPFFAILED,
-    PFI_AFLAG_BROADCAST, PFI_AFLAG_NETWORK, PFI_AFLAG_NOALIAS, PFI_AFLAG_PEER,
+    AF_INET, AF_INET6, Addr, AddrWrap, IfName, PF_ADDR_DYNIFTL, PF_ADDR_NOROUTE, PF_ADDR_TABLE, PF_ADDR_URPFFAILED,
+    PFI_AFLAG_BROADCAST, PFI_AFLAG_NETWORK, PFI_AFLAG_NOALIAS, PFI_AFLAG_PEER, TableName,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -122,6 +122,7 @@ impl Expander<'_> {
             HostKind::Any => Vec::new(),
             HostKind::NoRoute => vec![special(PF_ADDR_NOROUTE)],
             HostKind::UrpfFailed => vec![special(PF_ADDR_URPFFAILED)],
+            HostKind::Table(name) => vec![table(name)],
             HostKind::Dynamic { name, flags, mask } => vec![dynamic(name, *flags, *mask)],
             HostKind::Name(text, mask) => self.named(text, *mask, span)?,
         };
@@ -136,7 +137,8 @@ impl Expander<'_> {
         Ok(hosts)
     }
 
-    fn named(&self, text: &str, mask: Option<u8>, span: Span) -> Result<Vec<Host>, Box<Diagnostic>> {
+    /// The addresses that a name stands for: of an interface, of a host, or a number.
+    pub(super) fn named(&self, text: &str, mask: Option<u8>, span: Span) -> Result<Vec<Host>, Box<Diagnostic>> {
         if let Some(hosts) = self.interface(text, mask, span)? {
             return Ok(hosts);
         }
@@ -238,6 +240,19 @@ fn dynamic(name: &str, flags: u8, mask: Option<u8>) -> Host {
     wrap.a.mask = mask_of(mask.unwrap_or(128));
     wrap.kind = PF_ADDR_DYNIFTL;
     wrap.iflags = flags;
+    Host {
+        af: 0,
+        wrap,
+        not: false,
+        scope: None,
+    }
+}
+
+/// `<name>`
+fn table(name: &str) -> Host {
+    let mut wrap = AddrWrap::any();
+    wrap.set_tblname(TableName::new(name).unwrap_or_default());
+    wrap.kind = PF_ADDR_TABLE;
     Host {
         af: 0,
         wrap,

@@ -9,10 +9,12 @@ mod options;
 mod particular;
 mod port;
 mod scrub;
+mod table;
 mod translation;
 
 pub use host::{apply_mask, mask_of};
 pub use options::Options;
+pub use table::{LoadTable, table_addresses, words};
 pub use translation::{NAT_PORT_HIGH, NAT_PORT_LOW};
 
 use super::ast::{IfSpec, LoadAnchor, Match, SetOption, Statement};
@@ -50,11 +52,13 @@ pub struct LoadRule {
 pub struct Config {
     /// What `set` sets.
     pub options: Options,
+    /// The tables.
+    pub tables: Vec<LoadTable>,
     /// The rules, as they stand in the file.
     pub rules: Vec<LoadRule>,
     /// There are queues, which go to no kernel.
     pub has_queues: bool,
-    /// Macros and options, as `pfctl -v` repeats them.
+    /// Macros, options and tables, as `pfctl -v` repeats them.
     pub echo: Vec<String>,
     /// Anchors that have their rules in files of their own: path, and file, in order.
     pub loads: Vec<(String, String)>,
@@ -86,7 +90,12 @@ impl Config {
         let mut anchors: Vec<&str> = Vec::new();
         let with_rules = self.rules.iter().map(|rule| rule.anchor.as_str());
         let with_files = self.loads.iter().map(|(path, _)| path.as_str());
-        for path in with_rules.chain(with_files).filter(|path| !path.is_empty()) {
+        let with_tables = self.tables.iter().map(|table| table.anchor.as_str());
+        for path in with_rules
+            .chain(with_files)
+            .chain(with_tables)
+            .filter(|path| !path.is_empty())
+        {
             if !anchors.contains(&path) {
                 anchors.push(path);
             }
@@ -126,6 +135,7 @@ pub fn expand(items: &[Item], sources: &Sources, resolver: &dyn Resolver, diagno
                     expander.config.echo.push(queueing.text.clone());
                     expander.config.has_queues = true;
                 }
+                Statement::Table(table) => expander.table(table),
                 Statement::Anchor(rule) => expander.anchor(rule),
                 Statement::EndAnchor => expander.end_block(),
                 Statement::LoadAnchor(load) => expander.config.load_statements.push(load.clone()),

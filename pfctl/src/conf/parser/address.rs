@@ -111,7 +111,7 @@ fn system(cursor: &mut Cursor<'_>, to: &mut Option<&mut Vec<Spanned<String>>>) -
 }
 
 /// An address, or a list of them, in which lists may stand.
-fn hosts(cursor: &mut Cursor<'_>) -> Parse<Vec<Spanned<HostSpec>>> {
+pub(super) fn hosts(cursor: &mut Cursor<'_>) -> Parse<Vec<Spanned<HostSpec>>> {
     let nested = cursor.list(|cursor| {
         if cursor.at_sign("{") {
             hosts(cursor)
@@ -134,13 +134,7 @@ pub(super) fn host(cursor: &mut Cursor<'_>) -> Parse<Spanned<HostSpec>> {
         }
         HostKind::Any
     } else if cursor.at_sign("<") {
-        let open = cursor.expect_sign("<")?;
-        cursor.string("a table")?;
-        let close = cursor.expect_sign(">")?;
-        return Err(Box::new(Diagnostic::unsupported(
-            open.to(close),
-            "a table as an address",
-        )));
+        HostKind::Table(super::table::name(cursor)?.node)
     } else if cursor.eat_word("no-route").is_some() {
         HostKind::NoRoute
     } else if cursor.eat_word("urpf-failed").is_some() {

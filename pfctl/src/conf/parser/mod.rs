@@ -12,6 +12,7 @@ mod particular;
 mod queue;
 mod scrub;
 mod state;
+mod table;
 mod translation;
 
 pub use address::{check_modifiers, modifier};
@@ -305,6 +306,9 @@ impl Parser<'_> {
         if cursor.at_word("altq") || cursor.at_word("queue") {
             self.enter(Section::Queueing, span);
             return queue::queueing(cursor).map(|queue| Some(Statement::Queueing(queue)));
+        }
+        if cursor.at_word("table") {
+            return table::definition(cursor).map(|table| Some(Statement::Table(table)));
         }
         let what = if no { cursor.peek_second() } else { cursor.peek() };
         if let Some(word) = what.filter(|token| token.kind == Kind::Word)

@@ -1,0 +1,195 @@
+//! Rules that go by tables: who is in, who is not, and what is counted.
+
+use pf::kpi::Direction;
+use pf_abi::*;
+
+use crate::common::packets::*;
+use crate::common::rules::*;
+use crate::common::{Machine, tables};
+
+/// `from <name>` or `from ! <name>`
+fn from(rule: Rule, name: &str) -> Rule {
+    rule.change(|rule| end(&mut rule.src, name))
+}
+
+fn to(rule: Rule, name: &str) -> Rule {
+    rule.change(|rule| end(&mut rule.dst, name))
+}
+
+fn end(end: &mut RuleAddr, name: &str) {
+    let (name, negated) = match name.strip_prefix("! ") {
+        Some(name) => (name, 1),
+        None => (name, 0),
+    };
+    end.neg = negated;
+    end.addr.kind = PF_ADDR_TABLE;
+    end.addr.set_tblname(TableName::new(name).unwrap());
+}
+
+fn running(rules: &[Rule]) -> Machine {
+    let machine = Machine::new();
+    load(&machine, rules);
+    machine.command(DIOCSTART).unwrap();
+    machine
+}
+
+fn load(machine: &Machine, rules: &[Rule]) {
+    let rules: Vec<Loaded> = rules.iter().map(|rule| (rule.clone(), vec![])).collect();
+    machine.load(RulesetKind::Filter, &rules).unwrap();
+}
+
+/// Whether a datagram from this source comes in.
+fn passes(machine: &Machine, src: &str) -> bool {
+    let dst = if src.contains(':') {
+        "2001:db8::7"
+    } else {
+        "198.51.100.7"
+    };
+    let packet = ip(src, dst).udp(1025, 53, b"question");
+    machine.send(1, Direction::In, &packet).is_some()
+}
+
+#[test]
+fn a_table_blocks_who_is_in_it() {
+    let machine = running(&[from(block(), "bad")]);
+    assert!(passes(&machine, "10.1.2.3"), "it is not defined yet");
+    machine.make_table(
+        "bad",
+        &["10.0.0.0/8", "! 10.1.0.0/16", "10.1.2.0/24", "2001:db8:1::/48"],
+    );
+    for (src, is_bad) in [
+        ("10.2.2.3", true),
+        ("10.1.1.1", false),
+        ("10.1.2.3", true),
+        ("192.0.2.1", false),
+        ("2001:db8:1::5", true),
+        ("2001:db8:2::5", false),
+    ] {
+        assert_eq!(passes(&machine, src), !is_bad, "{src}");
+    }
+    // It changes while the rule stays.
+    let mut gone = tables::addrs(&["10.0.0.0/8"]);
+    machine.addresses_call(DIOCRDELADDRS, "bad", 0, &mut gone).unwrap();
+    assert!(passes(&machine, "10.2.2.3"));
+}
+
+#[test]
+fn everybody_but_who_is_in_a_table() {
+    let machine = running(&[from(block(), "! good")]);
+    assert!(
+        !passes(&machine, "10.0.0.1"),
+        "nobody is in a table that is not defined"
+    );
+    machine.make_table("good", &["10.0.0.0/24", "! 10.0.0.9"]);
+    assert!(passes(&machine, "10.0.0.1"));
+    assert!(!passes(&machine, "10.0.0.9"));
+    assert!(!passes(&machine, "192.0.2.1"));
+}
+
+#[test]
+fn the_families_are_apart() {
+    let machine = running(&[from(block(), "bad")]);
+    machine.make_table("bad", &["::/0"]);
+    assert!(passes(&machine, "10.0.0.1"));
+    assert!(!passes(&machine, "2001:db8::1"));
+    machine.make_table("bad", &["0.0.0.0/0"]);
+    assert!(!passes(&machine, "10.0.0.1"));
+}
+
+#[test]
+fn packets_are_counted_at_the_table_and_its_entry() {
+    let machine = running(&[from(block(), "bad"), from(pass(), "good")]);
+    machine.make_table("bad", &["10.0.0.0/8", "! 10.1.0.0/16", "192.0.2.1"]);
+    machine.make_table("good", &["172.16.0.1"]);
+    for src in ["10.0.0.1", "10.0.0.2", "10.1.0.1", "172.16.0.1", "192.0.2.1"] {
+        passes(&machine, src);
+    }
+    let len = ip("10.0.0.1", "198.51.100.7").udp(1025, 53, b"question").len() as u64;
+    let bad = machine.table_stats("bad");
+    assert_eq!((bad.matched, bad.nomatch, bad.cnt), (3, 2, 3));
+    assert_eq!(bad.packets[PFR_DIR_IN], [3, 0, 0]);
+    assert_eq!(bad.bytes[PFR_DIR_IN], [3 * len, 0, 0]);
+    assert_eq!(bad.packets[PFR_DIR_OUT], [0; 3]);
+    let counted: Vec<_> = machine
+        .address_stats("bad")
+        .iter()
+        .map(|it| (tables::text(&it.a), it.packets[PFR_DIR_IN], it.bytes[PFR_DIR_IN]))
+        .collect();
+    assert_eq!(
+        counted,
+        [
+            ("10.0.0.0/8".to_owned(), [2, 0], [2 * len, 0]),
+            ("! 10.1.0.0/16".to_owned(), [0, 0], [0, 0]),
+            ("192.0.2.1".to_owned(), [1, 0], [len, 0]),
+        ]
+    );
+    let good = machine.table_stats("good");
+    assert_eq!((good.matched, good.packets[PFR_DIR_IN]), (1, [0, 1, 0]));
+    assert_eq!(machine.address_stats("good")[0].packets[PFR_DIR_IN], [0, 1]);
+    // Cleared, the addresses too.
+    let arg = IocTable {
+        flags: PFR_FLAG_ADDRSTOO,
+        ..IocTable::default()
+    };
+    machine
+        .table_call(true, DIOCRCLRTSTATS, arg, &mut [tables::table("bad")])
+        .unwrap();
+    let bad = machine.table_stats("bad");
+    assert_eq!((bad.matched, bad.packets), (0, [[0; 3]; 2]));
+    assert_eq!(machine.address_stats("bad")[0].packets, [[0; 2]; 2]);
+}
+
+#[test]
+fn packets_of_a_state_are_counted_by_the_address_that_made_it() {
+    let machine = running(&[to(pass(), "servers").keep_state()]);
+    machine.make_table("servers", &["198.51.100.0/24"]);
+    let there = ip("10.0.0.1", "198.51.100.7").udp(1025, 53, b"question");
+    let back = ip("198.51.100.7", "10.0.0.1").udp(53, 1025, b"answer");
+    machine.send(1, Direction::Out, &there).unwrap();
+    machine.send(1, Direction::In, &back).unwrap();
+    machine.send(1, Direction::Out, &there).unwrap();
+    let stats = machine.address_stats("servers");
+    assert_eq!(stats[0].packets, [[0, 1], [0, 2]]);
+    assert_eq!(stats[0].bytes[PFR_DIR_IN], [0, back.len() as u64]);
+    assert_eq!(
+        machine.table_stats("servers").matched,
+        1,
+        "looked up for the first alone"
+    );
+    // It passes on though the table no longer has it.
+    let mut gone = tables::addrs(&["198.51.100.0/24"]);
+    machine.addresses_call(DIOCRDELADDRS, "servers", 0, &mut gone).unwrap();
+    machine.send(1, Direction::In, &back).unwrap();
+    assert_eq!(machine.table_stats("servers").packets[PFR_DIR_IN], [0, 1, 1]);
+}
+
+#[test]
+fn a_translation_goes_by_a_table() {
+    let machine = running(&[]);
+    machine.make_table("inside", &["10.0.0.0/24"]);
+    let (rule, pool) = nat("192.0.2.1").af(AF_INET);
+    machine.load(RulesetKind::Nat, &[(from(rule, "inside"), pool)]).unwrap();
+    let out = |src: &str| {
+        let packet = ip(src, "198.51.100.7").udp(1025, 53, b"question");
+        addresses(&machine.send(1, Direction::Out, &packet).unwrap()).0
+    };
+    assert_eq!(out("10.0.0.1").to_string(), "192.0.2.1");
+    assert_eq!(out("10.0.1.1").to_string(), "10.0.1.1");
+    assert_eq!(machine.address_stats("inside")[0].packets[PFR_DIR_OUT], [0, 1]);
+}
+
+#[test]
+fn a_table_stays_as_long_as_a_state_of_its_rule() {
+    let machine = running(&[from(pass(), "good").keep_state()]);
+    assert_eq!(machine.tables().len(), 1);
+    machine.make_table("good", &["10.0.0.1"]);
+    assert!(passes(&machine, "10.0.0.1"));
+    load(&machine, &[]);
+    assert_eq!(machine.tables()[0].1 & PFR_TFLAG_REFERENCED, PFR_TFLAG_REFERENCED);
+    machine
+        .table_call(true, DIOCRDELTABLES, IocTable::default(), &mut [tables::table("good")])
+        .unwrap();
+    assert_eq!(machine.tables().len(), 1);
+    machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap();
+    assert_eq!(machine.tables(), []);
+}
