@@ -64,9 +64,12 @@ void	pfk_drain(void);
 /* cpu.c: which CPU is which. */
 bool	pfk_cpu(u_int, uintptr_t *);
 
-/* output.c: packets of pf's own, and what else is a macro. */
+/* output.c: packets of pf's own, those that it sends another way, and what else is a macro. */
 void	pfk_output(struct mbuf *, bool);
 void	pfk_input(struct mbuf *);
+uint16_t pfk_mtu(uint16_t);
+void	pfk_divert(struct mbuf *, uint16_t, const void *, bool);
+void	pfk_report(struct mbuf *, uint16_t, bool);
 bool	pfk_mbuf_is_readonly(const struct mbuf *);
 
 /* pflog.c: logged packets. */

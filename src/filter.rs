@@ -22,6 +22,11 @@ mod new;
 mod normal;
 pub(crate) mod proxy;
 mod queue;
+mod route;
+mod source;
+mod translate;
+
+use core::cell::Cell;
 
 use core::sync::atomic::Ordering;
 
@@ -29,7 +34,7 @@ use pf_abi::Reason;
 
 use crate::iface::Interfaces;
 use crate::kpi::{Direction, Mbuf, ReadSection, SoftNet};
-use crate::packet::{Packet, Rewrite, Transport};
+use crate::packet::{Cut, Packet, Rewrite, Transport};
 use crate::rule::{Answer, Counted, Surroundings};
 use crate::state::{Place, State, StateKey, Tree, TreeKey};
 use crate::wire::Addr;
@@ -60,6 +65,18 @@ const RESET: Answer = Answer {
     icmp6: None,
 };
 
+/// What has become of one packet that crossed one interface.
+enum Outcome {
+    /// It goes on, cut if it was put together of fragments that no router makes.
+    Pass(Mbuf, Option<Cut>),
+    /// It is gone.
+    Drop,
+    /// It waits for others.
+    Kept,
+    /// It is to go another way, and to be cut before it leaves.
+    Divert(Mbuf, route::Hop, Option<Cut>),
+}
+
 /// Judges one packet. `place` is where its state stands in the tree of its direction, if that is known already.
 #[inline]
 pub(crate) fn judge(
@@ -70,15 +87,32 @@ pub(crate) fn judge(
     mbuf: Mbuf,
     place: Option<Place>,
 ) -> Verdict {
+    match judge_one(pf, level, direction, ifindex, mbuf, place) {
+        Outcome::Pass(mbuf, None) => Verdict::Pass(mbuf),
+        Outcome::Pass(mbuf, Some(cut)) => normal::send_cut(pf, direction, mbuf, ifindex, &cut),
+        Outcome::Drop => Verdict::Drop,
+        Outcome::Kept => Verdict::Kept,
+        Outcome::Divert(mbuf, hop, cut) => route::divert(pf, level, (direction, ifindex), mbuf, hop, cut),
+    }
+}
+
+fn judge_one(
+    pf: &Pf,
+    level: &SoftNet,
+    direction: Direction,
+    ifindex: u16,
+    mbuf: Mbuf,
+    place: Option<Place>,
+) -> Outcome {
     if !pf.is_running() || mbuf.is_from_pf() {
-        return Verdict::Pass(mbuf);
+        return Outcome::Pass(mbuf, None);
     }
     let section = pf.read(level);
     let interfaces = pf.interfaces.read(&section);
     let number = interfaces.number(ifindex);
     let interface = interfaces.get(number);
     if interface.is_some_and(|interface| interface.skips()) {
-        return Verdict::Pass(mbuf);
+        return Outcome::Pass(mbuf, None);
     }
     let mut filter = Filter {
         pf,
@@ -87,13 +121,14 @@ pub(crate) fn judge(
         interfaces,
         interface: number,
         place,
+        way: Cell::new(None),
         reassemble_tcp: false,
     };
     let mut packet = Packet::new(mbuf, direction);
     if let Err(reason) = packet.parse() {
         pf.stats.count(reason);
         filter.log_malformed(&packet, reason);
-        return Verdict::Drop;
+        return Outcome::Drop;
     }
     let mut cut = None;
     if pf.scrubs.load(Ordering::Relaxed) || packet.fragment.is_some() {
@@ -102,10 +137,10 @@ pub(crate) fn judge(
                 filter.reassemble_tcp = normal.reassemble_tcp;
                 (packet, cut) = (normal.packet, normal.cut);
             }
-            Ok(normal::Fate::Decided(verdict)) => return verdict,
+            Ok(normal::Fate::Decided(outcome)) => return outcome,
             Err(reason) => {
                 pf.stats.count(reason);
-                return Verdict::Drop;
+                return Outcome::Drop;
             }
         }
     }
@@ -114,13 +149,20 @@ pub(crate) fn judge(
     if let Some(interface) = interface {
         interface.count(af, direction, judged.is_ok(), len);
     }
+    let way = filter.way.get();
     match judged {
-        Ok(()) => match cut {
-            None => Verdict::Pass(packet.into_mbuf()),
-            Some(cut) => {
+        Ok(()) => match way {
+            None => Outcome::Pass(packet.into_mbuf(), cut),
+            Some(Ok(way)) if way.copy => {
+                let mbuf = packet.into_mbuf();
                 drop(section);
-                normal::send_cut(pf, packet, ifindex, &cut)
+                if let Some(copy) = mbuf.duplicate() {
+                    route::send_copy(pf, copy, direction, way.hop, cut.as_ref());
+                }
+                Outcome::Pass(mbuf, cut)
             }
+            Some(Ok(way)) => Outcome::Divert(packet.into_mbuf(), way.hop, cut),
+            Some(Err(route::Nowhere)) => Outcome::Drop,
         },
         Err(refusal) => {
             if let Some(reason) = refusal.reason {
@@ -130,7 +172,7 @@ pub(crate) fn judge(
             for answer in refusal.answers.into_iter().flatten() {
                 pf.kernel.output(answer);
             }
-            Verdict::Drop
+            Outcome::Drop
         }
     }
 }
@@ -145,6 +187,8 @@ struct Filter<'a> {
     interface: u16,
     /// Where its state stands, if that is known already.
     place: Option<Place>,
+    /// Where it goes, if not where the routing table says.
+    way: Cell<Option<Result<route::Way, route::Nowhere>>>,
     /// A scrub rule with `reassemble tcp` is about the packet.
     reassemble_tcp: bool,
 }

@@ -170,6 +170,14 @@ impl Interfaces {
             .map_or(ALL, |(_, number)| *number)
     }
 
+    /// The kernel's index of the interface with a number; nothing where it does not exist now.
+    pub fn ifindex(&self, number: u16) -> Option<u16> {
+        self.attached
+            .iter()
+            .find(|(_, of)| *of == number)
+            .map(|(index, _)| *index)
+    }
+
     /// The number of a name, if it has one.
     pub fn find(&self, name: &IfName) -> Option<u16> {
         let at = self.known.iter().position(|entry| entry.interface.name == *name)?;

@@ -12,6 +12,7 @@ extern crate std;
 
 mod ctl;
 mod filter;
+mod hash;
 pub mod iface;
 pub mod kpi;
 pub mod log;
@@ -24,6 +25,7 @@ pub mod osfp;
 pub mod packet;
 mod purge;
 pub mod rule;
+pub mod source;
 pub mod state;
 pub mod stats;
 pub mod table;
@@ -45,6 +47,7 @@ use norm::Norm;
 use osfp::Fingerprints;
 use purge::Sweep;
 use rule::Config;
+use source::Sources;
 use state::timeout::Timeouts;
 use state::{Isns, StateTable};
 use stats::Stats;
@@ -68,6 +71,7 @@ pub struct Pf {
     /// Where `modulate state` and `synproxy state` have their numbers from.
     isns: Isns,
     handshakes: KBox<Handshakes>,
+    sources: KBox<Sources>,
     timeouts: Timeouts,
     norm: KBox<Norm>,
     stats: Stats,
@@ -99,6 +103,8 @@ pub enum Verdict {
     /// It is freed without having been refused: a fragment that waits for others, or what has been cut into fragments that go on by
     /// themselves.
     Kept,
+    /// It has gone another way: `route-to` and its like.
+    Routed,
 }
 
 impl Pf {
@@ -114,6 +120,7 @@ impl Pf {
             states: Self::new_states(&kernel)?,
             isns: Isns::new(&kernel),
             handshakes: KBox::new(Handshakes::new())?,
+            sources: Self::new_sources(&kernel)?,
             timeouts: Timeouts::default(),
             norm: Self::new_norm(&kernel)?,
             stats: Stats::new()?,
@@ -148,6 +155,12 @@ impl Pf {
         KBox::new(Norm::new(kernel)?)
     }
 
+    /// Likewise.
+    #[inline(never)]
+    fn new_sources(kernel: &Kernel) -> Result<KBox<Sources>, NoMemory> {
+        KBox::new(Sources::new(kernel, pf_abi::Limit::SrcNodes.default_value() as usize)?)
+    }
+
     /// The system around it.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
@@ -161,6 +174,11 @@ impl Pf {
     /// What is known of packets that are not whole yet.
     pub fn norm(&self) -> &Norm {
         &self.norm
+    }
+
+    /// The source nodes.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// The counters.

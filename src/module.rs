@@ -123,6 +123,7 @@ unsafe extern "C" fn pfr_hook(
         }
         Verdict::Kept => (ptr::null_mut(), 0),
         Verdict::Drop => (ptr::null_mut(), exports::EHOSTUNREACH),
+        Verdict::Routed => (ptr::null_mut(), 0),
     };
     // SAFETY: the caller's word.
     unsafe { *packet = raw };

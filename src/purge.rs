@@ -4,12 +4,17 @@
 //! The tick has a mutex of its own for its place in the table. It takes partitions and states one at a time, and waits for
 //! readers at its end, with no spin lock held, before it frees what it removed.
 
+mod source;
+
+pub(crate) use source::lifetime as source_lifetime;
+
 use pf_abi::Timeout;
 
 use crate::Pf;
 use crate::ctl::{self, hold};
 use crate::filter::proxy;
 use crate::kpi::SoftNet;
+use crate::source::Position;
 use crate::state::State;
 
 /// How far the purge has come through the table.
@@ -17,6 +22,8 @@ use crate::state::State;
 pub(crate) struct Sweep {
     /// The place where it goes on.
     next: u64,
+    /// The same among the source nodes.
+    source: Position,
 }
 
 /// States of a batch that are looked at before a packet may come between.
@@ -54,8 +61,10 @@ pub(crate) fn tick(pf: &Pf) {
         }
         sweep.next = place.unwrap_or(0);
         pf.stats.count_removals(removed);
+        source::expire(pf, &mut sweep.source);
     }
     drop(sweep);
+    source::flush(pf);
     if !pf.is_locked() {
         proxy::tick(pf);
     }

@@ -3,7 +3,10 @@
 //! # Locking
 //! None: what is counted is atomic, and read one by one.
 
-use pf_abi::{FCNT_MAX, FCNT_STATE_INSERT, FCNT_STATE_REMOVALS, FCNT_STATE_SEARCH, LCNT_MAX, PFRES_MAX, Reason};
+use pf_abi::{
+    FCNT_MAX, FCNT_STATE_INSERT, FCNT_STATE_REMOVALS, FCNT_STATE_SEARCH, LCNT_MAX, PFRES_MAX, Reason, SCNT_MAX,
+    SCNT_SRC_NODE_INSERT, SCNT_SRC_NODE_REMOVALS, SCNT_SRC_NODE_SEARCH,
+};
 
 use crate::kpi::NoMemory;
 use crate::mem::Tally;
@@ -12,10 +15,12 @@ use crate::mem::Tally;
 const LIMITS: usize = PFRES_MAX;
 /// Where the `FCNT_*` begin.
 const TABLE: usize = LIMITS + LCNT_MAX;
+/// Where the `SCNT_*` begin.
+const SOURCES: usize = TABLE + FCNT_MAX;
 
 /// The counters of pfctl(8)'s `-s info`.
 #[derive(Debug)]
-pub struct Stats(Tally<{ TABLE + FCNT_MAX }>);
+pub struct Stats(Tally<{ SOURCES + SCNT_MAX }>);
 
 impl Stats {
     /// All zero.
@@ -52,6 +57,21 @@ impl Stats {
         self.0.add(TABLE + FCNT_STATE_REMOVALS, states);
     }
 
+    /// Counts a lookup of a source node.
+    pub fn count_source_search(&self) {
+        self.0.add(SOURCES + SCNT_SRC_NODE_SEARCH, 1);
+    }
+
+    /// Counts a new source node.
+    pub fn count_source_insert(&self) {
+        self.0.add(SOURCES + SCNT_SRC_NODE_INSERT, 1);
+    }
+
+    /// Counts source nodes that were removed.
+    pub fn count_source_removals(&self, nodes: u64) {
+        self.0.add(SOURCES + SCNT_SRC_NODE_REMOVALS, nodes);
+    }
+
     /// How many packets were dropped for `reason`.
     pub fn reason(&self, reason: Reason) -> u64 {
         self.0.get(reason as usize)
@@ -65,6 +85,7 @@ impl Stats {
         copy(&mut status.counters, 0);
         copy(&mut status.lcounters, LIMITS);
         copy(&mut status.fcounters, TABLE);
+        copy(&mut status.scounters, SOURCES);
     }
 
     /// Sets all to zero: DIOCCLRSTATUS.

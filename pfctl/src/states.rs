@@ -1,9 +1,9 @@
-//! States by the addresses of their ends.
+//! States and source nodes by their addresses.
 
 use crate::conf::expand::mask_of;
 use crate::device::{IoctlError, Pf};
 use crate::resolve::Resolver;
-use pf_abi::{AF_INET, AF_INET6, Addr, AddrWrap, IfName, IocStateKill};
+use pf_abi::{AF_INET, AF_INET6, Addr, AddrWrap, IfName, IocSrcNodeKill, IocStateKill};
 use std::net::IpAddr;
 
 /// What `-k` says: a host, an address, or a network.
@@ -49,7 +49,7 @@ impl Ends {
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Killed {
-    /// States.
+    /// States, or source nodes.
     pub states: u32,
     /// Sources asked for.
     pub sources: u32,
@@ -69,28 +69,52 @@ fn family(address: IpAddr) -> u8 {
 
 /// Removes the states from one end, and to the other if it is given.
 pub fn kill(pf: &mut Pf<'_>, from: &Ends, to: Option<&Ends>, ifname: IfName) -> Result<Killed, IoctlError> {
-    let mut killed = Killed::default();
-    for &source in &from.0 {
-        killed.sources += 1;
+    kill_each(from, to, |af, src, dst| {
         let mut argument = IocStateKill {
-            af: family(source.0),
+            af,
             ifname,
             ..IocStateKill::default()
         };
-        argument.src.addr = wrap(source);
+        argument.src.addr = src;
+        argument.dst.addr = dst;
+        pf.kill_states(&mut argument)
+    })
+}
+
+/// Removes the source nodes of one end, or of them those that were given an address of the other.
+pub fn kill_sources(pf: &mut Pf<'_>, from: &Ends, to: Option<&Ends>) -> Result<Killed, IoctlError> {
+    kill_each(from, to, |af, src, dst| {
+        let mut argument = IocSrcNodeKill {
+            af,
+            ..IocSrcNodeKill::default()
+        };
+        argument.src.addr = src;
+        argument.dst.addr = dst;
+        pf.kill_sources(&mut argument)
+    })
+}
+
+/// Removes what goes from one end to the other, by each pair of addresses.
+fn kill_each(
+    from: &Ends,
+    to: Option<&Ends>,
+    mut kill: impl FnMut(u8, AddrWrap, AddrWrap) -> Result<u8, IoctlError>,
+) -> Result<Killed, IoctlError> {
+    let mut killed = Killed::default();
+    for &source in &from.0 {
+        killed.sources += 1;
+        let af = family(source.0);
         let Some(to) = to else {
-            killed.states += u32::from(pf.kill_states(&mut argument)?);
+            killed.states += u32::from(kill(af, wrap(source), AddrWrap::any())?);
             continue;
         };
         killed.destinations = 0;
         for &destination in &to.0 {
-            if family(destination.0) != family(source.0) {
+            if family(destination.0) != af {
                 continue;
             }
             killed.destinations += 1;
-            argument.af = family(source.0);
-            argument.dst.addr = wrap(destination);
-            killed.states += u32::from(pf.kill_states(&mut argument)?);
+            killed.states += u32::from(kill(af, wrap(source), wrap(destination))?);
         }
     }
     Ok(killed)

@@ -28,6 +28,7 @@
 
 pub mod clock;
 pub mod control;
+pub mod divert;
 pub mod icmp;
 pub mod link;
 pub mod memory;

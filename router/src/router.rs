@@ -25,13 +25,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use ipnet::IpNet;
 use pf::iface::InterfaceAddress;
-use pf::kpi::{Direction, Kernel, LogLevel, Mbuf, NoMemory, SoftNet};
+use pf::kpi::{self, Direction, Kernel, LogLevel, Mbuf, NoMemory, SoftNet};
 use pf::mem::KBox;
 use pf::wire::Af;
 use pf::{Pf, Verdict};
 use tracing::{debug, error, info};
 
 use crate::clock::{self, Bell};
+use crate::divert::Diverter;
 use crate::icmp::{self, Budget, Problem};
 use crate::link::Links;
 use crate::packet::{Packet, lower_ttl};
@@ -46,6 +47,7 @@ pub struct Router {
     returned: Arc<Mutex<Vec<(u16, Mbuf)>>>,
     bell: Arc<Bell>,
     icmp_errors: Budget,
+    diverter: Diverter,
     /// What pf has sent in the place of somebody else, and has not passed the output hook yet.
     unjudged: Arc<Unjudged>,
 }
@@ -84,6 +86,7 @@ impl Router {
         // Where the system has no randomness to give, none of what follows is safe.
         getrandom::fill(&mut [0; 8]).map_err(|error| anyhow!("no random numbers: {error}"))?;
         let output = Arc::clone(&links);
+        let diverter = Diverter::new(Arc::clone(&links));
         let unjudged = Arc::<Unjudged>::default();
         let judge_later = Arc::clone(&unjudged);
         let returned = Arc::new(Mutex::new(Vec::new()));
@@ -103,6 +106,7 @@ impl Router {
             }))
             .with_input(Box::new(move |index, packet| lock(&input).push((index, packet))))
             .with_wake(Box::new(move || wake.ring()))
+            .with_diversions(diverter.clone())
             .with_log(Box::new(|level, line| match level {
                 LogLevel::Error => error!(target: "pf", "{line}"),
                 LogLevel::Notice => info!(target: "pf", "{line}"),
@@ -125,6 +129,7 @@ impl Router {
             bell,
             icmp_errors: Budget::new(icmp_rate, Instant::now()),
             unjudged,
+            diverter,
         })
     }
 
@@ -192,6 +197,7 @@ impl Router {
         }
         self.pf
             .hook_burst(&SoftNet::raise(), Direction::In, index(from), &mut judged);
+        self.report_diverted();
         for (packet, arrived_for) in judged.into_iter().zip(arrived_for) {
             let Some((packet, header)) = packet.and_then(in_one_piece) else {
                 counters.blocked_in.add(1);
@@ -299,6 +305,19 @@ impl Router {
         }
     }
 
+    /// Tells the senders of packets that pf could not send another way.
+    fn report_diverted(&self) {
+        for report in self.diverter.take_reports() {
+            let problem = match report.problem {
+                kpi::Problem::Expired => Problem::Expired,
+                kpi::Problem::TooBig(mtu) => Problem::TooBig(mtu),
+            };
+            if let Some(header) = Packet::parse(&report.bytes) {
+                self.report(problem, report.from, &report.bytes, &header);
+            }
+        }
+    }
+
     /// Sends a packet of the router's own.
     fn send(&self, bytes: Vec<u8>) {
         if let Some(header) = Packet::parse(&bytes)
@@ -316,7 +335,9 @@ impl Router {
             Verdict::Drop => None,
             // It waits for others, or has gone in pieces.
             Verdict::Kept => return,
+            Verdict::Routed => return self.report_diverted(),
         };
+        self.report_diverted();
         match judged {
             Some((packet, header)) => interface.send(packet.head(), &header),
             None => interface.counters.blocked_out.add(1),

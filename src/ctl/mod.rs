@@ -2,9 +2,9 @@
 //!
 //! # Overview
 //! [`IOCTLS`] is the one table of all of them: what each needs, and who serves it. [`rules`] are the transactions over lists of
-//! rules, [`states`] dumps, restores and removes states, [`record`] is one state outside the kernel, [`tables`] are the tables and
-//! [`addresses`] what is in them, [`bulk`] is what NetBSD's own pf does not have, [`hold`] the lock of the state table, [`anchors`],
-//! [`fingerprints`], [`options`] and [`interfaces`] are the rest.
+//! rules, [`states`] dumps, restores and removes states, [`sources`] source nodes, [`record`] is one state outside the kernel,
+//! [`tables`] are the tables and [`addresses`] what is in them, [`bulk`] is what NetBSD's own pf does not have, [`hold`] the lock of the
+//! state table, [`anchors`], [`fingerprints`], [`options`] and [`interfaces`] are the rest.
 //!
 //! Nothing that comes in is trusted: an argument of the wrong size, a number out of range, a name without its NUL, a pointer that
 //! leads nowhere each end in an error, before anything is changed.
@@ -27,9 +27,11 @@ mod fingerprints;
 pub(crate) mod hold;
 mod interfaces;
 mod options;
+mod recall;
 mod record;
 mod reference;
 mod rules;
+mod sources;
 mod states;
 mod tables;
 
@@ -125,8 +127,6 @@ const fn write_or_try(cmd: u64, serve: Serve) -> Ioctl {
 const UNSUPPORTED: Serve = |_, _, _| Err(Errno::Eopnotsupp);
 /// What a kernel without ALTQ answers: pfctl(8) asks DIOCGETALTQS, hears this, and leaves queues alone.
 const WITHOUT_ALTQ: Serve = |_, _, _| Err(Errno::Enodev);
-/// There is nothing of the kind, so there is nothing to do.
-const NOTHING_TO_DO: Serve = |_, _, _| Ok(());
 
 /// Every ioctl.
 static IOCTLS: &[Ioctl] = &[
@@ -188,16 +188,10 @@ static IOCTLS: &[Ioctl] = &[
         bulk::add_states(pf, caller, view(arg)?)
     }),
     read(DIOCBGETRULES, |pf, caller, arg| bulk::get_rules(pf, caller, view(arg)?)),
-    // Source nodes, of which there are none.
-    read(DIOCGETSRCNODES, |_, _, arg| {
-        view::<IocSrcNodes>(arg)?.len = 0;
-        Ok(())
-    }),
-    write(DIOCCLRSRCNODES, NOTHING_TO_DO),
-    write(DIOCKILLSRCNODES, |_, _, arg| {
-        view::<IocSrcNodeKill>(arg)?.af = 0;
-        Ok(())
-    }),
+    // Source nodes.
+    read(DIOCGETSRCNODES, |pf, caller, arg| sources::dump(pf, caller, view(arg)?)),
+    write(DIOCCLRSRCNODES, |pf, _, _| sources::clear(pf)),
+    write(DIOCKILLSRCNODES, |pf, _, arg| sources::kill(pf, view(arg)?)),
     // Fingerprints: pfctl(8) hands over all it knows with each ruleset.
     write(DIOCOSFPFLUSH, |pf, _, _| fingerprints::flush(pf)),
     write(DIOCOSFPADD, |pf, _, arg| fingerprints::add(pf, view(arg)?)),

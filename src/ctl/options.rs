@@ -43,6 +43,7 @@ pub(super) fn status(pf: &Pf, arg: &mut Status) -> Result<(), Errno> {
     arg.stateid = pf.states.next_id();
     arg.running = pf.is_running().into();
     arg.states = u32::try_from(pf.states.len()).unwrap_or(u32::MAX);
+    arg.src_nodes = u32::try_from(pf.sources.len()).unwrap_or(u32::MAX);
     arg.since = control.since;
     arg.debug = pf.debug.load(Ordering::Relaxed);
     arg.hostid = pf.host_id.load(Ordering::Relaxed);
@@ -145,13 +146,14 @@ pub(super) fn timeout(pf: &Pf, arg: &mut IocTm) -> Result<(), Errno> {
 }
 
 /// DIOCSETLIMIT. The old value comes back. States beyond a lower limit stay, and no new one comes in before they are fewer, as with
-/// NetBSD's own pf. What there is nothing of yet (source nodes, fragments, tables) is within any limit.
+/// NetBSD's own pf. The same goes for source nodes. What there is nothing of yet (fragments, tables) is within any limit.
 pub(super) fn set_limit(pf: &Pf, arg: &mut IocLimit) -> Result<(), Errno> {
     let limit = Limit::try_from(arg.index).map_err(|_| Errno::Einval)?;
     let mut control = pf.control.lock();
     let slot = control.limits.get_mut(limit as usize).ok_or(Errno::Einval)?;
     match limit {
         Limit::States => pf.states.set_limit(arg.limit as usize),
+        Limit::SrcNodes => pf.sources.set_limit(arg.limit as usize),
         Limit::Frags => pf.norm.set_limit(arg.limit as usize)?,
         _ => (),
     }

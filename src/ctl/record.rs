@@ -1,8 +1,9 @@
 //! One state outside the kernel: `struct pfsync_state`, as DIOCGETSTATES hands it out and DIOCADDSTATES takes it back.
 //!
 //! What is in a record and what is not: all that identifies the connection and all that its tracking needs. A rule is told by its
-//! number in what is loaded (see [`reference`]); a state whose rule is not loaded has none. `route-to` is not in
-//! use here. What `scrub reassemble tcp` knows is there but for the clocks of both ends, which the first segments show anew. Whether packets of the state are logged, and may have IP options, is up to its rule.
+//! number in what is loaded (see [`reference`]); a state whose rule is not loaded has none. Of `route-to` there is the address; the
+//! rest is found again by [`recall`](super::recall). What `scrub reassemble tcp` knows is there but for the clocks of both ends,
+//! which the first segments show anew. Whether packets of the state are logged, and may have IP options, is up to its rule.
 //!
 //! Times are relative, so that they mean the same on another clock: the age, and the seconds until the state expires if nothing
 //! comes, without the adaptive timeouts, which depend on how full a table is.
@@ -11,9 +12,9 @@
 //! Exporting takes the state's lock. Importing takes none before the table's own.
 
 use pf_abi::{
-    CName, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSYNC_SCRUB_FLAG_VALID, PFUDPS_NSTATES, RulesetKind,
-    SyncHost, SyncPeer, SyncScrub, SyncState, TCP_NSTATES, TCPS_CLOSED, TCPS_SYN_SENT, TCPS_TIME_WAIT, Timeout,
-    join_counter, split_counter,
+    CName, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSYNC_FLAG_NATSRCNODE, PFSYNC_FLAG_SRCNODE,
+    PFSYNC_SCRUB_FLAG_VALID, PFUDPS_NSTATES, RulesetKind, SyncHost, SyncPeer, SyncScrub, SyncState, TCP_NSTATES,
+    TCPS_CLOSED, TCPS_SYN_SENT, TCPS_TIME_WAIT, Timeout, join_counter, split_counter,
 };
 use zerocopy::transmute;
 
@@ -21,6 +22,7 @@ use super::{name, reference};
 use crate::iface::Interfaces;
 use crate::kpi::{Direction, Errno, SoftNet};
 use crate::rule::{Action, Config};
+use crate::source::Tie;
 use crate::state::proxy;
 use crate::state::timeout::Timeouts;
 use crate::state::{Body, Course, Extra, Host, Origin, Peer, ScrubPeer, State, StateKey};
@@ -59,7 +61,8 @@ impl Scene<'_> {
             .map_or(CName::EMPTY, |it| it.name);
         let key = state.key();
         let (id, creator) = state.id();
-        let scrub = state.extra().and_then(|extra| extra.scrub.as_ref());
+        let extra = state.extra();
+        let scrub = extra.and_then(|extra| extra.scrub.as_ref());
         let [src_scrub, dst_scrub] = match scrub {
             Some(ends) => ends.lock(level).map(|end| end.export()),
             None => [SyncScrub::default(); 2],
@@ -69,7 +72,7 @@ impl Scene<'_> {
             return false;
         }
         let lifetime = self.timeouts.unscaled(body.timeout, rule);
-        let anchor = state.extra().and_then(|extra| extra.anchor.as_ref());
+        let anchor = extra.and_then(|extra| extra.anchor.as_ref());
         let (rule_nr, anchor_nr) = reference::of_filter(self.config, state.rule(), anchor);
         *to = SyncState {
             id: transmute!(id.to_be()),
@@ -93,10 +96,21 @@ impl Scene<'_> {
             log: rule.map_or(0, |rule| rule.log),
             allow_opts: rule.is_some_and(|rule| rule.allow_opts).into(),
             timeout: body.timeout.into(),
+            rt_addr: extra
+                .and_then(|extra| extra.route)
+                .map(|route| route.choice.addr.into())
+                .unwrap_or_default(),
+            sync_flags: extra.map_or(0, sync_flags),
             ..SyncState::default()
         };
         true
     }
+}
+
+/// At which source nodes a state counts.
+fn sync_flags(extra: &Extra) -> u8 {
+    let flag = |tie: &Option<Tie>, flag| if tie.is_some() { flag } else { 0 };
+    flag(&extra.source, PFSYNC_FLAG_SRCNODE) | flag(&extra.nat_source, PFSYNC_FLAG_NATSRCNODE)
 }
 
 fn export_host(host: &Host) -> SyncHost {

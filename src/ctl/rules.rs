@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering;
 
 use pf_abi::{
     AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, Change, IfName, IocPoolAddr, IocRule,
-    IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind,
+    IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind, UserPtr,
 };
 use zerocopy::IntoBytes;
 
@@ -454,24 +454,33 @@ pub(super) fn add_address(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
         return Err(Errno::Einval);
     }
     // Taken over field by field: no kernel pointer that it might claim, nothing in its padding.
+    let ifname = name(&from.ifname)?;
+    let mut control = pf.control.lock();
+    if arg.ticket != control.staging.pool_ticket {
+        return Err(Errno::Ebusy);
+    }
+    if control.staging.pool.len() >= MAX_ADDRESSES {
+        return Err(Errno::Enospc);
+    }
+    let interface = match ifname {
+        IfName::EMPTY => iface::ALL,
+        ifname => interfaces::number(pf, &mut control, ifname)?,
+    };
+    let dynamic = interfaces::dynamic(pf, &mut control, &from.addr)?;
     let address = PoolAddr {
         addr: AddrWrap {
+            // Here, it is the number of the interface whose addresses they are; and so below, of the one that a route leads to.
+            p: dynamic.into(),
             a: from.addr.a,
             kind: from.addr.kind,
             iflags: from.addr.iflags,
             ..AddrWrap::default()
         },
-        ifname: name(&from.ifname)?,
+        ifname,
+        kif: UserPtr(interface.into()),
         ..PoolAddr::default()
     };
-    let staging = &mut pf.control.lock().staging;
-    if arg.ticket != staging.pool_ticket {
-        return Err(Errno::Ebusy);
-    }
-    if staging.pool.len() >= MAX_ADDRESSES {
-        return Err(Errno::Enospc);
-    }
-    Ok(staging.pool.push(address)?)
+    Ok(control.staging.pool.push(address)?)
 }
 
 /// DIOCADDRULE. The addresses that were gathered become the rule's, or are gone where it is refused.
@@ -805,6 +814,10 @@ pub(super) fn get_address(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
         return Err(Errno::Ebusy);
     }
     let address = with_pool(pf, arg, list, |pool| pool.get(arg.nr as usize).copied())?;
-    arg.addr = address.ok_or(Errno::Ebusy)?;
+    arg.addr = PoolAddr {
+        kif: UserPtr::default(),
+        ..address.ok_or(Errno::Ebusy)?
+    };
+    arg.addr.addr.p = 0;
     Ok(())
 }

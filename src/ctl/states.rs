@@ -16,7 +16,7 @@ use pf_abi::{AF_UNSPEC, Be16, IfName, IocNatlook, IocState, IocStateKill, IocSta
 use zerocopy::{IntoBytes, transmute};
 
 use super::record::{Candidate, Scene};
-use super::{element, interfaces, name};
+use super::{element, interfaces, name, recall};
 use crate::Pf;
 use crate::kpi::{Caller, Direction, Errno, ReadSection, SoftNet, SpinLock};
 use crate::mem::KVec;
@@ -204,7 +204,9 @@ fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
     let level = SoftNet::raise();
     let section = pf.read(&level);
     let host_id = pf.host_id.load(Ordering::Relaxed);
-    let (mut origin, body) = candidate.state(&scene(pf, &section), interface, host_id)?;
+    let scene = scene(pf, &section);
+    let (mut origin, body) = candidate.state(&scene, interface, host_id)?;
+    recall::recall(pf, &mut origin, &body, record.rt_addr.into(), scene.interfaces, &level)?;
     if let Some(ends) = candidate.scrub() {
         Extra::entry(&mut origin.extra)?.scrub = Some(SpinLock::new(ends));
     }
@@ -269,19 +271,19 @@ pub(super) fn clear(pf: &Pf, arg: &mut IocStateKill) -> Result<(), Errno> {
 }
 
 /// How many, where a byte has to say it. (NetBSD's own pf says how many modulo 256.)
-fn as_byte(count: u64) -> u8 {
+pub(super) fn as_byte(count: u64) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }
 
-/// One end of the states that are to be removed.
-struct End {
+/// One end of what is to be removed.
+pub(super) struct End {
     net: Net,
     negated: bool,
     port: PortMatch,
 }
 
 impl End {
-    fn new(from: &RuleAddr, af: Option<Af>) -> Result<Self, Errno> {
+    pub(super) fn new(from: &RuleAddr, af: Option<Af>) -> Result<Self, Errno> {
         Ok(End {
             net: Net::new(&from.addr, af)?,
             negated: from.neg != 0,
@@ -289,7 +291,7 @@ impl End {
         })
     }
 
-    fn matches(&self, host: Host) -> bool {
+    pub(super) fn matches(&self, host: Host) -> bool {
         self.net.contains(&host.addr) != self.negated && self.port.matches(host.port)
     }
 }

@@ -30,6 +30,7 @@ impl Filter<'_> {
             return Err(Reason::IpOption.into());
         }
         let forward = packet.direction == state.direction();
+        let mut is_overload = false;
         let mut numbers = None;
         let scrub = state.extra().and_then(|extra| extra.scrub.as_ref());
         let stamped = match scrub {
@@ -47,6 +48,7 @@ impl Filter<'_> {
                 Course::Proxied => return self.judge_proxied(body, state, packet),
             };
             match fit {
+                Fit::Good if self.count_connection(state, &mut body) => is_overload = true,
                 Fit::Good => {
                     body.expire = self.pf.kernel.uptime();
                     let at = usize::from(!forward);
@@ -59,6 +61,10 @@ impl Filter<'_> {
             fit
         };
         match fit {
+            Fit::Good if is_overload => {
+                self.end_overload(state);
+                return Err(Reason::SrcLimit.into());
+            }
             Fit::Good => (),
             Fit::Mismatch => return Err(Reason::StateMismatch.into()),
             Fit::HalfOpen => {

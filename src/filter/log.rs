@@ -8,13 +8,13 @@
 
 use pf_abi::{IfName, PF_LOG_ALL, PF_LOG_SOCKET_LOOKUP, Reason};
 
+use super::translate::Translation;
 use super::{Filter, Refusal, translation};
 use crate::kpi::Direction;
 use crate::log::{Entry, Within};
-use crate::mem::KArc;
 use crate::packet::{Packet, Rewrite};
 use crate::rule::{Decision, MAIN, Rule};
-use crate::state::{Extra, State, StateKey};
+use crate::state::{Extra, State};
 
 /// What the rules have said about a packet, for the log.
 #[derive(Default)]
@@ -33,13 +33,13 @@ impl<'a> Matched<'a> {
 
     pub(super) fn new(
         decision: Option<Decision<'a>>,
-        translated: Option<(&'a KArc<Rule>, StateKey)>,
+        translated: Option<&Translation<'a>>,
         direction: Direction,
     ) -> Self {
         Matched {
             rule: decision.map(|decision| &**decision.rule),
             anchor: decision.and_then(|decision| decision.anchor).map(|rule| &**rule),
-            translation: translated.map(|(rule, key)| (&**rule, translation(&key, direction))),
+            translation: translated.map(|of| (&**of.rule, translation(&of.key, direction))),
         }
     }
 }
@@ -79,6 +79,10 @@ impl Filter<'_> {
         if extra.log_all {
             self.log_known(packet, state);
         }
+        for node in extra.nodes() {
+            node.count(packet.direction, packet.len.into());
+        }
+        self.note_way(extra, state, packet);
     }
 
     #[cold]

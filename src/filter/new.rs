@@ -5,18 +5,18 @@
 
 use core::sync::atomic::Ordering;
 
-use pf_abi::{PFOTHERS_SINGLE, Reason, RulesetKind, Timeout};
+use pf_abi::{PFOTHERS_SINGLE, Reason, Timeout};
 
 use super::log::Matched;
+use super::translate::Translation;
 use super::{Filter, Refusal, is_trackable, translation};
 use crate::iface;
 use crate::kpi::{Direction, SocketEnds, SocketOwner};
-use crate::mem::KArc;
 use crate::osfp::Systems;
 use crate::packet::{Packet, Renumber, Transport, answer};
-use crate::rule::{Action, Config, Counted, Decision, Rule, Subject};
+use crate::rule::{Action, Config, Counted, Decision, Subject};
 use crate::state::tcp;
-use crate::state::{Body, Course, Extra, Host, InsertError, Origin, Peer, StateKey, Tree, TreeKey};
+use crate::state::{Body, Course, Extra, InsertError, Origin, Peer, StateKey};
 use crate::wire::{Addr, Af, Proto};
 
 impl<'a> Filter<'a> {
@@ -41,13 +41,14 @@ impl<'a> Filter<'a> {
         let tag = subject.tag;
         let (src, dst) = (subject.src, subject.dst);
         let translated = self.translate(config, packet, &mut subject, locked)?;
+        let nat_rule = translated.as_ref().map(|of| of.rule);
         let decision = match &translated {
-            Some((rule, _)) if rule.translate_pass => None,
+            Some(of) if of.rule.translate_pass => None,
             _ => self.decide(config, packet, &mut subject),
         };
         let rule = decision.map(|decision| decision.rule);
         let anchor = decision.and_then(|decision| decision.anchor);
-        *matched = Matched::new(decision, translated, packet.direction);
+        *matched = Matched::new(decision, translated.as_ref(), packet.direction);
         self.pf.stats.count(Reason::Match);
         if let Some(rule) = rule
             && let Action::Block(to_send) = &rule.action
@@ -70,18 +71,20 @@ impl<'a> Filter<'a> {
             if locked {
                 return Err(Reason::StateLocked.into());
             }
-            held = self.remember(packet, decision, translated, subject.tag)?;
+            held = self.remember(packet, decision, translated.as_ref(), subject.tag)?;
+        } else if let Some(route) = self.choose_route(rule, &packet.src, packet.af) {
+            self.note_route(&route, packet, packet.direction);
         }
         if subject.tag != tag {
             packet.set_tag(subject.tag).map_err(|_| Reason::Memory)?;
         }
-        for rule in rule.into_iter().chain(anchor).chain(translated.map(|(rule, _)| rule)) {
+        for rule in rule.into_iter().chain(anchor).chain(nat_rule) {
             rule.counters.count(packet.direction, packet.len.into());
         }
         // As the rule saw it that decided.
-        match (rule, translated) {
+        match (rule, nat_rule) {
             (Some(rule), _) => rule.count_tables(|| counted(packet, subject.src, subject.dst, true), self.section),
-            (None, Some((rule, _))) => rule.count_tables(|| counted(packet, src, dst, true), self.section),
+            (None, Some(rule)) => rule.count_tables(|| counted(packet, src, dst, true), self.section),
             (None, None) => (),
         }
         match held {
@@ -122,115 +125,25 @@ impl<'a> Filter<'a> {
         })
     }
 
-    /// The translation rule that is about the packet, and the three ends that it gives it; `subject` becomes what the filter
-    /// rules are to see.
-    fn translate<'c>(
-        &self,
-        config: &'c Config,
-        packet: &Packet,
-        subject: &mut Subject,
-        locked: bool,
-    ) -> Result<Option<(&'c KArc<Rule>, StateKey)>, Refusal> {
-        let kind = match packet.direction {
-            Direction::Out => RulesetKind::Nat,
-            Direction::In => RulesetKind::Rdr,
-        };
-        if !config.has(kind) {
-            return Ok(None);
-        }
-        let around = self.surroundings();
-        if matches!(packet.transport, Transport::Fragment) {
-            // Without its ports there is no telling whether, and into what, it is to be translated.
-            let decision = config.first_match(kind, subject, &around);
-            return match decision {
-                Some(Decision { rule, .. }) if rule.pool.is_some() => Err(Reason::Fragment.into()),
-                _ => Ok(None),
-            };
-        }
-        if !is_trackable(packet) {
-            return Ok(None);
-        }
-        let Some(Decision { rule, .. }) = config.first_match(kind, subject, &around) else {
-            return Ok(None);
-        };
-        let Some(pool) = &rule.pool else {
-            return Ok(None);
-        };
-        let (near, far) = packet.ends();
-        let key = match packet.direction {
-            Direction::Out => {
-                // While the table is locked the packet gets no further than the filter rules, and any port does for them.
-                let is_free = |near| {
-                    let key = TreeKey {
-                        near,
-                        far,
-                        af: packet.af,
-                        proto: packet.proto,
-                    };
-                    locked
-                        || self
-                            .pf
-                            .states
-                            .find(Tree::ExtGwy, &key, self.level, self.section)
-                            .is_none()
-                };
-                let gwy = pool
-                    .choose_source(&self.pf.kernel, packet.proto, near.port, is_free)
-                    .ok_or(Reason::StateInsert)?;
-                subject.src = gwy.addr;
-                if let Some((src, _)) = &mut subject.ports {
-                    *src = gwy.port;
-                }
-                StateKey {
-                    lan: near,
-                    gwy,
-                    ext: far,
-                    af: packet.af,
-                    proto: packet.proto,
-                }
-            }
-            Direction::In => {
-                let lan = if subject.ports.is_some() {
-                    pool.choose_destination(near.port, rule.dst.first_port())
-                } else {
-                    Host {
-                        addr: pool.addr(),
-                        port: near.port,
-                    }
-                };
-                subject.dst = lan.addr;
-                if let Some((_, dst)) = &mut subject.ports {
-                    *dst = lan.port;
-                }
-                StateKey {
-                    lan,
-                    gwy: near,
-                    ext: far,
-                    af: packet.af,
-                    proto: packet.proto,
-                }
-            }
-        };
-        Ok(Some((rule, key)))
-    }
-
-    /// Gives a packet that passes its translated ends, and makes a state for it. The answer says if it is held, nevertheless. The packet comes first: one that cannot be
+    /// Gives a packet that passes its translated ends, and makes a state for it. The answer says if it is held, nevertheless.
+    /// The packet comes first: one that cannot be
     /// written to leaves no state behind, and one whose state cannot be made is dropped as it is.
     fn remember(
         &self,
         packet: &mut Packet,
         decision: Option<Decision<'_>>,
-        translated: Option<(&KArc<Rule>, StateKey)>,
+        translated: Option<&Translation<'_>>,
         tag: u16,
     ) -> Result<Option<Refusal>, Refusal> {
         let is_proxied = self.is_to_be_proxied(packet, decision.map(|decision| &**decision.rule));
+        let source = (packet.src, packet.af);
         let (rule, anchor) = match decision {
             Some(Decision { rule, anchor }) => (Some(rule), anchor),
             None => (None, None),
         };
         let (near, ext) = packet.ends();
         let (nat_rule, key) = match translated {
-            Some((rule, key)) => (Some(rule.clone()), key),
+            Some(of) => (Some(of.rule.clone()), of.key),
             None => (
                 None,
                 StateKey {
@@ -256,6 +169,7 @@ impl<'a> Filter<'a> {
         }
         let mut extra =
             Extra::of(rule.map(|rule| &**rule), nat_rule.as_deref(), anchor, tag).map_err(|_| Reason::Memory)?;
+        self.begin_tracking(&mut extra, rule, translated, source)?;
         if rule.is_some_and(|rule| rule.modulate) && packet.is_first_syn() {
             self.modulate(packet, &key, &mut body)?;
         }
@@ -292,6 +206,12 @@ impl<'a> Filter<'a> {
                 InsertError::NoMemory => Reason::Memory,
             })?;
         self.pf.stats.count_insert();
+        if let Some(extra) = state.extra() {
+            for node in extra.nodes() {
+                node.count(packet.direction, packet.len.into());
+            }
+            self.note_way(extra, state, packet);
+        }
         Ok(is_proxied.then(|| self.greet(state)))
     }
 }

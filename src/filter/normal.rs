@@ -5,8 +5,8 @@
 
 use pf_abi::{Reason, Timeout};
 
-use super::Filter;
-use crate::kpi::{Direction, SpinLock};
+use super::{Filter, Outcome};
+use crate::kpi::{Direction, Mbuf, SpinLock};
 use crate::mem::KBox;
 use crate::norm::timestamps::Stamped;
 use crate::norm::{Normal, Scene};
@@ -19,7 +19,7 @@ pub(super) enum Fate {
     /// It is judged.
     Goes(Normal),
     /// There is nothing to judge.
-    Decided(Verdict),
+    Decided(Outcome),
 }
 
 impl Filter<'_> {
@@ -29,7 +29,7 @@ impl Filter<'_> {
         let is_cut = packet.fragment.is_some() && packet.is_refragmented();
         if is_cut && packet.direction == Direction::In {
             // It has been judged as part of a whole, and comes in once more.
-            return Ok(Fate::Decided(Verdict::Pass(packet.into_mbuf())));
+            return Ok(Fate::Decided(Outcome::Pass(packet.into_mbuf(), None)));
         }
         let config = self.pf.config.read(self.section);
         let scene = Scene {
@@ -41,7 +41,7 @@ impl Filter<'_> {
             interface: self.interface,
         };
         let Some(normal) = self.pf.norm.normalise(packet, &scene)? else {
-            return Ok(Fate::Decided(Verdict::Kept));
+            return Ok(Fate::Decided(Outcome::Kept));
         };
         normal.packet.check_fragment()?;
         Ok(Fate::Goes(normal))
@@ -104,10 +104,9 @@ impl Filter<'_> {
 
 /// Cuts a packet that passes, and sends what it was cut into on its way: out, or once more in.
 #[inline(never)]
-pub(super) fn send_cut(pf: &Pf, packet: Packet, ifindex: u16, cut: &Cut) -> Verdict {
-    let direction = packet.direction;
+pub(super) fn send_cut(pf: &Pf, direction: Direction, packet: Mbuf, ifindex: u16, cut: &Cut) -> Verdict {
     let mut lost = false;
-    let outcome = cut.apply(packet.into_mbuf(), |mut fragment| {
+    let outcome = cut.apply(packet, |mut fragment| {
         let marked = match direction {
             Direction::In => fragment.mark_refragmented(),
             Direction::Out => fragment.mark_from_pf(),

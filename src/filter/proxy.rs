@@ -207,6 +207,16 @@ impl Filter<'_> {
             body.expire = now;
         }
         body.unlinked = matches!(step, Step::Refuse | Step::Leave { .. });
+        let is_first_call = matches!(step, Step::Call { .. }) && !was_calling;
+        if is_first_call && self.count_proxied(state, &mut body) {
+            let refusal = proxy::refusal(&body);
+            drop(body);
+            self.end_overload(state);
+            return Err(Refusal {
+                reason: Some(Reason::SrcLimit),
+                answers: [self.compose(state, End::Client, refusal), None],
+            });
+        }
         let is_over = body.unlinked;
         let to_client = |segment| (End::Client, segment);
         let to_server = |segment| (End::Server, segment);
@@ -233,7 +243,7 @@ impl Filter<'_> {
         if step == Step::Own {
             return Ok(true);
         }
-        if matches!(step, Step::Call { .. }) && !was_calling {
+        if is_first_call {
             let entry = Entry::new(state, now.wrapping_add(1));
             self.pf.handshakes.called.push(entry, self.level);
         }

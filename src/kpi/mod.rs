@@ -8,7 +8,7 @@
 //!
 //! | item | NetBSD | host |
 //! |---|---|---|
-//! | [`Kernel`] | time_uptime(9), cprng(9), log(9), ip_output, pflog(4) | a clock moved by hand or by the router, a seeded generator, a sink |
+//! | [`Kernel`] | time_uptime(9), cprng(9), log(9), ip_output, if_output, pflog(4) | a clock moved by hand or by the router, a seeded generator, sinks |
 //! | [`Mbuf`] | mbuf(9) | two byte vectors, so that a header can straddle segments |
 //! | [`alloc`], [`free`] | kmem(9), never sleeping | the global allocator, with failures on demand |
 //! | [`Pool`] | pool_cache(9) | slabs on huge pages |
@@ -63,6 +63,16 @@ impl Direction {
             Direction::Out => Direction::In,
         }
     }
+}
+
+/// Why a packet that pf sends another way cannot go it, and what its sender hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// Its TTL is used up: ICMP time exceeded.
+    Expired,
+    /// It is longer than this many bytes, the MTU of the interface, and may not be fragmented: ICMP fragmentation needed, packet too
+    /// big.
+    TooBig(u16),
 }
 
 /// Where the CPU that asks counts packets.

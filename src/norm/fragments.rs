@@ -16,11 +16,11 @@ use pf_abi::Reason;
 use super::datagram::{Datagram, Refused};
 use super::is_out;
 use super::ranges::Ranges;
+use crate::hash::HashKey;
 use crate::kpi::{Kernel, Mbuf, NoMemory, SoftNet, SpinLock};
 use crate::mem::KVec;
 use crate::packet::{Packet, Part};
 use crate::rule::FragmentPolicy;
-use crate::state::hash::HashKey;
 use crate::stats::Stats;
 use crate::wire::{Addr, Af};
 

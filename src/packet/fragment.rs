@@ -117,6 +117,12 @@ impl Cut {
         (front.af == Af::Inet6).then_some(Cut { front, id, size })
     }
 
+    /// Bytes of the longest fragment of a packet of `len` bytes.
+    pub fn longest(&self, len: usize) -> usize {
+        let front = self.front.header_len();
+        front + ipv6::FRAGMENT_HEADER_LEN + len.saturating_sub(front).min(self.size.into())
+    }
+
     /// Cuts a packet into fragments, none longer than the longest was, and with the identification that they had.
     pub fn apply(&self, packet: Mbuf, mut each: impl FnMut(Mbuf)) -> Result<(), NoMemory> {
         let mut headers = [0; Mbuf::MOST_PREPENDED];

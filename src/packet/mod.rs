@@ -17,6 +17,7 @@ mod quote;
 mod renumber;
 mod rewrite;
 mod scrub;
+pub(crate) mod ttl;
 
 use pf_abi::{PF_OSFP_DF, PF_OSFP_INET6, Reason};
 use zerocopy::FromZeros;

@@ -81,6 +81,11 @@ impl Net {
         })
     }
 
+    /// The mask.
+    pub(super) fn mask(&self) -> &Addr {
+        &self.mask
+    }
+
     /// Whether the address is within.
     #[inline]
     pub fn contains(&self, addr: &Addr) -> bool {
@@ -148,6 +153,28 @@ impl Endpoint {
             negated: from.neg != 0,
             port: PortMatch::new(from.port_op, from.port)?,
         })
+    }
+
+    /// The first address of the network that the end is now.
+    pub(super) fn network(&self, interfaces: &Interfaces, af: Af) -> Option<Addr> {
+        match &self.within {
+            Within::Net(net) => Some(net.addr),
+            Within::Dynamic(dynamic) => dynamic.nets(interfaces, af).next().map(|(net, _)| net),
+            Within::Table(_) | Within::NoRoute | Within::UrpfFailed => None,
+        }
+    }
+
+    /// Whether it is a network, at any one time.
+    pub(super) fn is_network(&self) -> bool {
+        matches!(self.within, Within::Net(_) | Within::Dynamic(_))
+    }
+
+    /// The mask of the network, where that is always the same.
+    pub(super) fn fixed_mask(&self) -> Option<&Addr> {
+        match &self.within {
+            Within::Net(net) => Some(net.mask()),
+            _ => None,
+        }
     }
 
     /// Whether the address is within; `! any` matches nothing.

@@ -5,8 +5,11 @@
 
 use pf_abi as abi;
 
-use super::{Action, Answer};
+use super::{Action, Answer, Endpoint};
 use crate::kpi::Errno;
+use crate::nat::{Pool, Purpose};
+use crate::source::Limits;
+use crate::wire::Af;
 
 /// What a blocked packet's sender hears, or the other actions.
 pub(super) fn action(source: &abi::Rule) -> Result<Action, Errno> {
@@ -23,13 +26,10 @@ pub(super) fn action(source: &abi::Rule) -> Result<Action, Errno> {
                 icmp6: if with_icmp { icmp(source.return_icmp6) } else { None },
             })
         }
-        abi::Action::Nat | abi::Action::Rdr => Action::Translate,
-        abi::Action::NoNat | abi::Action::NoRdr => Action::NoTranslation,
+        abi::Action::Nat | abi::Action::Rdr | abi::Action::Binat => Action::Translate,
+        abi::Action::NoNat | abi::Action::NoRdr | abi::Action::NoBinat => Action::NoTranslation,
         abi::Action::Scrub => Action::Scrub,
         abi::Action::NoScrub => Action::NoScrub,
-        abi::Action::Binat | abi::Action::NoBinat => {
-            return Err(Errno::Eopnotsupp);
-        }
         abi::Action::SynproxyDrop => return Err(Errno::Einval),
     })
 }
@@ -40,15 +40,10 @@ pub(super) fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
         | abi::PFRULE_IFBOUND
         // Nothing announces states, so none is announced.
         | abi::PFRULE_NOSYNC
+        | abi::PFRULE_SRCTRACK
+        | abi::PFRULE_RULESRCTRACK
         | super::scrub::FLAGS;
-    let asks = source.rule_flag & !flags != 0
-        || source.rt != abi::PF_NOPFROUTE
-        || source.rtableid > 0
-        || source.max_src_nodes != 0
-        || source.max_src_states != 0
-        || source.max_src_conn != 0
-        || source.max_src_conn_rate.limit != 0
-        || !source.overload_tblname.is_empty();
+    let asks = source.rule_flag & !flags != 0 || source.rtableid > 0 || !source.overload_tblname.is_empty();
     if asks { Err(Errno::Eopnotsupp) } else { Ok(()) }
 }
 
@@ -68,4 +63,44 @@ pub(super) fn strip(source: &mut abi::Rule) {
     source.bytes = [0; 2];
     source.states = 0;
     source.src_nodes = 0;
+}
+
+/// The pool of a rule: of a translation, or of a filter rule that says where packets go.
+pub(super) fn pool(
+    source: &abi::Rule,
+    addresses: &[abi::PoolAddr],
+    af: Option<Af>,
+    inside: &Endpoint,
+) -> Result<Option<Pool>, Errno> {
+    let purpose = match abi::Action::try_from(source.action) {
+        Ok(abi::Action::Nat | abi::Action::Rdr) => Purpose::Translation,
+        Ok(abi::Action::Binat) => Purpose::Binat,
+        _ => match abi::Route::try_from(source.rt).map_err(|_| Errno::Einval)? {
+            abi::Route::To | abi::Route::ReplyTo | abi::Route::DupTo => Purpose::Route,
+            abi::Route::None | abi::Route::Fast if addresses.is_empty() => return Ok(None),
+            abi::Route::None | abi::Route::Fast => return Err(Errno::Einval),
+        },
+    };
+    if purpose != Purpose::Route && source.rt != abi::PF_NOPFROUTE {
+        return Err(Errno::Einval);
+    }
+    let pool = Pool::new(&source.rpool, addresses, af, purpose)?;
+    if purpose == Purpose::Binat && !inside.is_network() {
+        return Err(Errno::Einval);
+    }
+    if purpose == Purpose::Binat && inside.fixed_mask().is_some_and(|mask| !pool.is_as_large_as(mask)) {
+        return Err(Errno::Einval);
+    }
+    Ok(Some(pool))
+}
+
+/// What a rule allows each source. EINVAL for limits without `source-track`, and for a rate without seconds.
+pub(super) fn limits(source: &abi::Rule) -> Result<Limits, Errno> {
+    let limits = Limits::new(source);
+    let tracks = source.action == abi::PF_PASS && source.keep_state != 0;
+    let is_sound = match limits.track {
+        Some(_) => tracks && (limits.max_conn_rate.limit == 0 || limits.max_conn_rate.seconds != 0),
+        None => limits == Limits::default(),
+    };
+    if is_sound { Ok(limits) } else { Err(Errno::Einval) }
 }

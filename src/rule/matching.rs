@@ -82,6 +82,16 @@ impl Rule {
             && self.dst.matches_addr(subject, &subject.dst, around)
     }
 
+    /// What a rule that calls an anchor says of packets that come in to an outside address of the rules within: nothing of that address.
+    pub(super) fn may_call_from_outside(&self, subject: &Subject, around: &Surroundings<'_>) -> bool {
+        (self.interface == 0 || self.is_on(subject) != self.interface_negated)
+            && self.direction.is_none_or(|direction| direction == subject.direction)
+            && self.af.is_none_or(|af| af == subject.af)
+            && self.proto.is_none_or(|proto| proto == subject.proto)
+            && self.dst.matches_addr(subject, &subject.src, around)
+            && (!self.is_particular || self.matches_particulars(subject, around))
+    }
+
     /// Whether the packet is on the rule's interface, or on one of its group.
     #[inline]
     fn is_on(&self, subject: &Subject) -> bool {
@@ -154,6 +164,8 @@ enum Decides {
     First,
     /// The first translation that may be about the fragment, as far as can be seen, or the first rule that certainly is.
     FirstOfFragment,
+    /// The first that is about the packet as it would go the other way: binat rules, of what comes in.
+    FirstFromOutside,
 }
 
 impl RuleList {
@@ -197,6 +209,11 @@ impl Config {
         self.evaluate(kind, subject, around, decides)
     }
 
+    /// The first binat rule that is about a packet that comes in to one of its outside addresses. `subject` has its tag then.
+    pub fn first_match_from_outside(&self, subject: &mut Subject, around: &Surroundings<'_>) -> Option<Decision<'_>> {
+        self.evaluate(RulesetKind::Binat, subject, around, Decides::FirstFromOutside)
+    }
+
     /// The ruleset that a call leads to, or the `child`th one with a wildcard.
     fn called(&self, call: &Call, child: u16) -> Option<u16> {
         let number = call.anchor.number();
@@ -228,7 +245,7 @@ impl Config {
             let list = self.list_of(number, kind)?;
             Some(match decides {
                 // The index files rules under what a fragment does not show.
-                Decides::FirstOfFragment => list.walk_all(from),
+                Decides::FirstOfFragment | Decides::FirstFromOutside => list.walk_all(from),
                 _ => list.walk(subject, from),
             })
         };
@@ -240,6 +257,7 @@ impl Config {
                     Decides::FirstOfFragment if rule.call.is_some() || rule.action == Action::Translate => {
                         rule.may_match(subject, around)
                     }
+                    Decides::FirstFromOutside => rule.matches_from_outside(subject, around),
                     _ => rule.matches(subject, around),
                 };
                 if !is_about {

@@ -9,6 +9,7 @@
 //! None. What is counted is atomic.
 
 mod anchor;
+mod binat;
 mod endpoint;
 mod index;
 mod load;
@@ -34,6 +35,7 @@ pub use tag::{Tag, Tags};
 use crate::kpi::{Direction, Errno, Kernel, NoMemory, ReadSection};
 use crate::mem::{KArc, KBox, Tally};
 use crate::nat::Pool;
+use crate::source::Limits;
 use crate::table::TableRef;
 use crate::wire::tcp::TcpFlags;
 use crate::wire::{Addr, Af, Proto};
@@ -45,9 +47,9 @@ pub enum Action {
     Pass,
     /// `block`, and what the sender hears of it.
     Block(Answer),
-    /// `nat`, `rdr`: translate, and with `pass`, do not evaluate the filter rules.
+    /// `nat`, `rdr`, `binat`: translate, and with `pass`, do not evaluate the filter rules.
     Translate,
-    /// `no nat`, `no rdr`: leave the packet as it is.
+    /// `no nat`, `no rdr`, `no binat`: leave the packet as it is.
     NoTranslation,
     /// `scrub`: normalise it.
     Scrub,
@@ -239,6 +241,12 @@ pub struct Rule {
     pub pool: Option<Pool>,
     /// Where its packets queue, in a kernel with queues.
     pub queues: Option<Queues>,
+    /// Where packets that it passes go; the pool says where to, if that is not where the routing table says.
+    pub route: abi::Route,
+    /// What it allows each source.
+    limits: Limits,
+    /// Source nodes that it has.
+    pub src_nodes: AtomicU32,
     /// How often it was compared with a packet.
     pub evaluations: AtomicU64,
     /// What it matched.
@@ -301,10 +309,10 @@ impl Rule {
         if source.logif >= abi::PFLOGIFS_MAX {
             return Err(Errno::Einval);
         }
-        let pool = match action {
-            Action::Translate => Some(Pool::new(&source.rpool, &addresses, af)?),
-            _ if addresses.is_empty() => None,
-            _ => return Err(Errno::Einval),
+        let pool = match &numbers.call {
+            None => load::pool(&source, &addresses, af, &src)?,
+            Some(_) if addresses.is_empty() && source.rt == abi::PF_NOPFROUTE => None,
+            Some(_) => return Err(Errno::Einval),
         };
         let scrub = Scrub::new(&source)?;
         load::strip(&mut source);
@@ -353,6 +361,9 @@ impl Rule {
             scrub,
             pool,
             queues: None,
+            route: abi::Route::try_from(source.rt).map_err(|_| Errno::Einval)?,
+            limits: load::limits(&source)?,
+            src_nodes: AtomicU32::new(0),
             evaluations: AtomicU64::new(0),
             counters: Counters::new(with_tables)?,
             states: AtomicU32::new(0),
@@ -373,6 +384,18 @@ impl Rule {
         to.packets = self.counters.packets();
         to.bytes = self.counters.bytes();
         to.states = self.states.load(Ordering::Relaxed);
+        to.src_nodes = self.src_nodes.load(Ordering::Relaxed);
+    }
+
+    /// What it allows each source.
+    #[inline]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether its pool is `sticky-address`.
+    pub fn is_sticky(&self) -> bool {
+        self.pool.as_ref().is_some_and(Pool::is_sticky)
     }
 
     /// What it has counted.

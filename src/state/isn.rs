@@ -9,8 +9,8 @@
 //! # Life cycle, locking
 //! The key is drawn once, and does not change.
 
-use super::hash::HashKey;
 use super::{StateKey, Tree};
+use crate::hash::HashKey;
 use crate::kpi::{Direction, Kernel};
 use crate::wire::tcp::Seq;
 

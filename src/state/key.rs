@@ -5,7 +5,7 @@
 //! translation and gwy → ext after; one that comes in carries ext → gwy, and ext → lan after. So there are two trees: packets
 //! going out are looked up by (lan, ext), packets coming in by (ext, gwy), and each key occurs once in its tree.
 
-use super::hash::HashKey;
+use crate::hash::HashKey;
 use crate::kpi::Direction;
 use crate::wire::{Addr, Af, Proto};
 

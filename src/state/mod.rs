@@ -15,7 +15,6 @@
 //! there were nothing.
 
 mod extra;
-pub(crate) mod hash;
 mod isn;
 mod key;
 mod partition;
@@ -32,7 +31,7 @@ mod tree;
 use core::mem::offset_of;
 use core::sync::atomic::AtomicPtr;
 
-pub use extra::Extra;
+pub use extra::{Extra, Route};
 pub use isn::Isns;
 pub use key::{Host, StateKey, Tree, TreeKey};
 use partition::Link;
@@ -45,6 +44,7 @@ use pf_abi::Timeout;
 use crate::kpi::{Direction, SoftNet, SpinGuard, SpinLock};
 use crate::mem::{KArc, KBox};
 use crate::rule::Rule;
+use crate::wire::Addr;
 use crate::wire::tcp::Seq;
 
 /// What is known of one end of a connection: in pf's words, a peer.
@@ -106,6 +106,11 @@ pub struct Body {
 }
 
 impl Body {
+    /// Whether both ends have shaken hands, and neither has said goodbye.
+    pub fn is_established(&self) -> bool {
+        self.timeout == Timeout::TcpEstablished
+    }
+
     /// Seconds of silence until `now`. The clock may have been at 0 after the state was last used, where it was restored.
     pub fn idle(&self, now: u32) -> u32 {
         (now.wrapping_sub(self.expire) as i32).max(0) as u32
@@ -187,6 +192,14 @@ impl State {
     #[inline]
     pub fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// The address that the connection comes from, before any translation.
+    pub fn source(&self) -> Addr {
+        match self.direction {
+            Direction::Out => self.key.lan.addr,
+            Direction::In => self.key.ext.addr,
+        }
     }
 
     /// The interface that the first packet crossed, by its number in the interface table, where the state is bound to it; else

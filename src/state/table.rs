@@ -12,10 +12,10 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use super::hash::HashKey;
 use super::partition::Link;
 use super::tree::{self, PartitionedTree};
 use super::{Body, KEYS_LEN, Origin, State, Tree, TreeKey};
+use crate::hash::HashKey;
 use crate::kpi::{Kernel, NoMemory, Passive, Pool, ReadSection, SoftNet, SpinLock};
 
 /// Why a state did not come in.
@@ -223,6 +223,9 @@ impl StateTable {
         }
         for rule in state.rules() {
             rule.states.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(extra) = state.extra() {
+            extra.release();
         }
         self.len.fetch_sub(1, Ordering::Relaxed);
         let mut limbo = self.limbo.lock(level);

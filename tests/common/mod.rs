@@ -517,6 +517,36 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// All source nodes, as pfctl(8) gets them, in the order of their addresses.
+    pub(crate) fn sources(&self) -> Vec<SrcNode> {
+        let mut arg = IocSrcNodes::default();
+        self.read_ioctl(DIOCGETSRCNODES, &mut arg).unwrap();
+        if arg.len == 0 {
+            return vec![];
+        }
+        let mut nodes = self.sources_into(arg.len as usize);
+        nodes.sort_by_key(|node| (node.af, node.addr.octets(), node.rule));
+        nodes
+    }
+
+    /// Source nodes, as many as there is room for.
+    pub(crate) fn sources_into(&self, room: usize) -> Vec<SrcNode> {
+        let at = self.memory.put(&vec![0xa5; room]);
+        let mut arg = IocSrcNodes {
+            len: room as i32,
+            buf: at,
+            ..IocSrcNodes::default()
+        };
+        self.read_ioctl(DIOCGETSRCNODES, &mut arg).unwrap();
+        let bytes = self.memory.take(at);
+        let (filled, rest) = bytes.split_at(arg.len as usize);
+        assert!(rest.iter().all(|byte| *byte == 0xa5), "nothing behind the last record");
+        let records = filled.chunks(size_of::<SrcNode>());
+        records.map(|it| SrcNode::read_from_bytes(it).unwrap()).collect()
+    }
+}
+
 /// The same, in an order of their own.
 pub(crate) fn sorted(mut states: Vec<SyncState>) -> Vec<SyncState> {
     states.sort_by_key(|state| (state.lan.addr.octets(), state.lan.port.get(), state.proto, state.id));
@@ -550,13 +580,13 @@ impl Machine {
         let level = SoftNet::raise();
         match self.pf.hook(&level, direction, ifindex, Mbuf::from_bytes(packet)) {
             Verdict::Pass(packet) => Some(packet.to_bytes()),
-            Verdict::Drop | Verdict::Kept => None,
+            Verdict::Drop | Verdict::Kept | Verdict::Routed => None,
         }
     }
 }
 
 /// An IPv4 packet.
-fn packet(proto: u8, src: [u8; 4], dst: [u8; 4], payload: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(proto: u8, src: [u8; 4], dst: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let len = (20 + payload.len() as u16).to_be_bytes();
     let mut packet = vec![0x45, 0, len[0], len[1], 0, 1, 0, 0, 64, proto, 0, 0];
     packet.extend([src, dst].as_flattened());

@@ -232,6 +232,12 @@ pub(crate) trait Words: Sized {
         self.change(|rule| rule.natpass = 1)
     }
 
+    /// `source-track rule`, or `global`.
+    fn tracking(self, by_rule: bool) -> Self {
+        let flags = PFRULE_SRCTRACK | if by_rule { PFRULE_RULESRCTRACK } else { 0 };
+        self.change(|rule| rule.rule_flag |= flags)
+    }
+
     /// `-> addr port low:high`
     fn ports(self, low: u16, high: u16) -> Self {
         self.change(|rule| rule.rpool.proxy_port = [low, high])
@@ -299,4 +305,70 @@ pub(crate) fn no_rdr() -> Loaded {
         },
         vec![],
     )
+}
+
+/// `binat from inside -> outside`
+pub(crate) fn binat(inside: &str, outside: &str) -> Loaded {
+    translation(Action::Binat, outside).from(inside)
+}
+
+/// `no binat`
+pub(crate) fn no_binat() -> Loaded {
+    let action = Action::NoBinat.into();
+    (
+        Rule {
+            action,
+            ..Rule::default()
+        },
+        vec![],
+    )
+}
+
+/// What a rule with a pool of its own gives out, and how.
+pub(crate) trait Pooled: Sized {
+    /// `-> { a, b }`: these addresses as well.
+    fn and(self, others: &[&str]) -> Self;
+
+    /// `round-robin`, `bitmask` and their like.
+    fn choosing(self, kind: PoolKind) -> Self;
+
+    /// `sticky-address`
+    fn sticky(self) -> Self;
+}
+
+impl Pooled for Loaded {
+    fn and(mut self, others: &[&str]) -> Self {
+        for other in others {
+            let (_, pool) = translation(Action::Nat, other);
+            self.1.extend(pool);
+        }
+        self
+    }
+
+    fn choosing(self, kind: PoolKind) -> Self {
+        self.change(|rule| rule.rpool.opts = rule.rpool.opts & !PF_POOL_TYPEMASK | u8::from(kind))
+    }
+
+    fn sticky(self) -> Self {
+        self.change(|rule| rule.rpool.opts |= PF_POOL_STICKYADDR)
+    }
+}
+
+/// A rule whose packets go to `(interface address)`, or to one of several.
+pub(crate) fn routed(rule: Rule, kind: Route, hops: &[&str]) -> Loaded {
+    let mut rule = rule.change(|rule| rule.rt = kind.into());
+    let mut pool = vec![];
+    for hop in hops {
+        let (interface, address) = hop.split_once(' ').unwrap_or((hop, ""));
+        let mut end = RuleAddr::default();
+        if !address.is_empty() {
+            endpoint(address, &mut rule.af, &mut end);
+        }
+        pool.push(PoolAddr {
+            addr: end.addr,
+            ifname: IfName::new(interface).unwrap(),
+            ..PoolAddr::default()
+        });
+    }
+    (rule, pool)
 }

@@ -9,6 +9,7 @@ mod bulk;
 mod options;
 mod restore;
 mod rules;
+mod sources;
 mod states;
 mod table;
 mod tables;

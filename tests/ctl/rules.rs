@@ -356,7 +356,8 @@ fn rules_that_make_no_sense_are_refused() {
         ("a seventeenth pflog", Errno::Einval, |rule| {
             (rule.log, rule.logif) = (PF_LOG, PFLOGIFS_MAX)
         }),
-        ("route-to", Errno::Eopnotsupp, |rule| rule.rt = PF_ROUTETO),
+        ("route-to nowhere", Errno::Einval, |rule| rule.rt = PF_ROUTETO),
+        ("a route that there is not", Errno::Einval, |rule| rule.rt = 9),
     ];
     for (what, errno, change) in cases {
         let mut rule = pass("rule");
@@ -365,10 +366,12 @@ fn rules_that_make_no_sense_are_refused() {
     }
     let (nat, pool) = translate(Action::Nat, "nat", [192, 0, 2, 1]);
     assert_eq!(add(nat.clone(), &[]), Err(Errno::Einval), "nowhere to translate to");
+    let mut masked = nat.clone();
+    masked.rpool.opts = PF_POOL_BITMASK;
     assert_eq!(
-        add(nat.clone(), &[pool[0]; 2]),
-        Err(Errno::Eopnotsupp),
-        "more than one address"
+        add(masked, &[pool[0]; 2]),
+        Err(Errno::Einval),
+        "more than one network under a bitmask"
     );
     assert_eq!(
         add(pass("rule"), &pool),

@@ -2,10 +2,12 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use pf::Verdict;
-use pf::kpi::{Direction, Kernel, Mbuf, SoftNet};
+use pf::kpi::host::Diversions;
+use pf::kpi::{Direction, Kernel, Mbuf, Problem, SoftNet};
 use pf::state::Tree;
 use pf_abi::*;
 
@@ -31,15 +33,41 @@ type Sent = Arc<Mutex<Vec<(Vec<u8>, bool)>>>;
 /// What pf has let come in again, and where.
 type Returned = Arc<Mutex<Vec<(u16, Mbuf)>>>;
 
+/// What pf has sent another way: the interface, to whom, and the packet.
+pub(crate) type Routed = (u16, String, Vec<u8>);
+
+/// What has left past the routing table, and what senders were told.
+#[derive(Clone, Default)]
+pub(crate) struct Ways {
+    routed: Arc<Mutex<Vec<Routed>>>,
+    reports: Arc<Mutex<Vec<(u16, Problem)>>>,
+}
+
+impl Diversions for Ways {
+    fn mtu(&self, ifindex: u16) -> Option<u16> {
+        (ifindex < 10).then_some(1500)
+    }
+
+    fn divert(&self, packet: Mbuf, ifindex: u16, next: IpAddr) {
+        let mut routed = self.routed.lock().unwrap();
+        routed.push((ifindex, next.to_string(), packet.to_bytes()));
+    }
+
+    fn report(&self, _: Mbuf, ifindex: u16, problem: Problem) {
+        self.reports.lock().unwrap().push((ifindex, problem));
+    }
+}
+
 /// Two filters that see the same: one gets its packets in one piece, the other in two, cut at ever other places, which must not
 /// make a difference.
 pub(crate) struct Gate {
     whole: (Machine, Sent, Returned),
     split: (Machine, Sent, Returned),
+    ways: [Ways; 2],
     cut: Cell<usize>,
 }
 
-fn machine() -> (Machine, Sent, Returned) {
+fn machine(ways: Ways) -> (Machine, Sent, Returned) {
     let sent = Sent::default();
     let to = sent.clone();
     let output = move |packet: Mbuf| {
@@ -54,7 +82,8 @@ fn machine() -> (Machine, Sent, Returned) {
     };
     let kernel = Kernel::seeded(1)
         .with_output(Box::new(output))
-        .with_input(Box::new(input));
+        .with_input(Box::new(input))
+        .with_diversions(ways);
     let machine = Machine::of(kernel);
     machine.command(DIOCSTART).unwrap();
     (machine, sent, returned)
@@ -63,9 +92,11 @@ fn machine() -> (Machine, Sent, Returned) {
 impl Gate {
     /// One with these filter rules.
     pub(crate) fn new(rules: &[Rule]) -> Self {
+        let ways = [Ways::default(), Ways::default()];
         let gate = Gate {
-            whole: machine(),
-            split: machine(),
+            whole: machine(ways[0].clone()),
+            split: machine(ways[1].clone()),
+            ways,
             cut: Cell::new(0),
         };
         gate.load_filter(rules);
@@ -101,6 +132,11 @@ impl Gate {
 
     pub(crate) fn rdr(self, rules: &[Loaded]) -> Self {
         self.each(|machine| machine.load(RulesetKind::Rdr, rules).unwrap());
+        self
+    }
+
+    pub(crate) fn binat(self, rules: &[Loaded]) -> Self {
+        self.each(|machine| machine.load(RulesetKind::Binat, rules).unwrap());
         self
     }
 
@@ -216,6 +252,20 @@ impl Gate {
         whole
     }
 
+    /// What has gone another way than the routing table's since the last time.
+    pub(crate) fn routed(&self) -> Vec<Routed> {
+        let [whole, split] = [0, 1].map(|at| std::mem::take(&mut *self.ways[at].routed.lock().unwrap()));
+        assert_eq!(whole, split);
+        whole
+    }
+
+    /// What senders were told since the last time.
+    pub(crate) fn reports(&self) -> Vec<(u16, Problem)> {
+        let [whole, split] = [0, 1].map(|at| std::mem::take(&mut *self.ways[at].reports.lock().unwrap()));
+        assert_eq!(whole, split);
+        whole
+    }
+
     /// How many states there are.
     pub(crate) fn states(&self) -> usize {
         self.machine().pf.states().len()
@@ -253,6 +303,10 @@ pub(crate) fn judge(machine: &Machine, ifindex: u16, direction: Direction, packe
         Verdict::Pass(packet) => {
             assert!(reasons.is_empty(), "passed, and counted as {reasons:?}");
             Ok(packet.to_bytes())
+        }
+        Verdict::Routed => {
+            assert!(reasons.is_empty(), "sent another way, and counted as {reasons:?}");
+            Err(None)
         }
         Verdict::Drop => {
             assert!(reasons.len() <= 1, "{reasons:?}");

@@ -1,6 +1,7 @@
 //! The engine's packet path from its public doors: packets in; verdicts, packets, states and counters out.
 
 mod anchors;
+mod binat;
 mod burst;
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,10 +17,13 @@ mod matching;
 mod memory;
 mod modulate;
 mod nat;
+mod pools;
 mod purge;
 mod queue;
+mod route;
 mod rules;
 mod scrub;
+mod sources;
 mod synproxy;
 mod tables;
 mod tcp;

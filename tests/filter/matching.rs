@@ -34,7 +34,7 @@ fn forward(pf: &Pf, packet: &[u8]) -> bool {
     let level = SoftNet::raise();
     match pf.hook(&level, Direction::In, 1, Mbuf::from_bytes(packet)) {
         Verdict::Pass(packet) => matches!(pf.hook(&level, Direction::Out, 2, packet), Verdict::Pass(_)),
-        Verdict::Drop | Verdict::Kept => false,
+        Verdict::Drop | Verdict::Kept | Verdict::Routed => false,
     }
 }
 

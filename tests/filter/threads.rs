@@ -24,7 +24,7 @@ fn cross(pf: &Pf, direction: Direction, packet: &[u8], cut: usize) -> Option<Vec
             sound(&packet);
             Some(packet)
         }
-        Verdict::Drop | Verdict::Kept => None,
+        Verdict::Drop | Verdict::Kept | Verdict::Routed => None,
     }
 }
 

@@ -91,7 +91,7 @@ fn answered(packet: &[u8]) -> Vec<u8> {
 fn cross(machine: &Machine, index: u16, direction: Direction, packet: Mbuf) -> Option<Vec<u8>> {
     match machine.pf.hook(&SoftNet::raise(), direction, index, packet) {
         Verdict::Pass(packet) => Some(packet.to_bytes()),
-        Verdict::Drop | Verdict::Kept => None,
+        Verdict::Drop | Verdict::Kept | Verdict::Routed => None,
     }
 }
 

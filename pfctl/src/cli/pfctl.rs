@@ -41,15 +41,18 @@ struct Arguments {
     /// Check the rules, do not load them
     #[arg(short = 'n')]
     no_action: bool,
-    /// Remove: rules, nat, states, info, Tables or all
+    /// Remove: rules, nat, Sources, states, info, Tables or all
     #[arg(short = 'F', value_name = "MODIFIER", value_parser = flush)]
     flush: Option<Flush>,
-    /// Show: rules, nat, states, info, labels, timeouts, memory, Tables or all
+    /// Show: rules, nat, Sources, states, info, labels, timeouts, memory, Tables or all
     #[arg(short = 's', value_name = "MODIFIER", value_parser = show::modifier)]
     show: Option<Show>,
     /// Remove the states from a host or network, and with a second -k those from the first to the second
     #[arg(short = 'k', value_name = "HOST", action = ArgAction::Append)]
     kill: Vec<String>,
+    /// Remove the source nodes of a host or network, and with a second -K those that were given the second
+    #[arg(short = 'K', value_name = "HOST", action = ArgAction::Append)]
+    kill_sources: Vec<String>,
     /// Work on the rules or tables of an anchor; with /* at its end, show what it calls, too
     #[arg(short = 'a', value_name = "ANCHOR", default_value = "", hide_default_value = true, value_parser = show::anchor)]
     anchor: show::Anchor,
@@ -120,6 +123,7 @@ struct Arguments {
 enum Flush {
     Rules,
     Nat,
+    Sources,
     States,
     Info,
     Fingerprints,
@@ -132,14 +136,15 @@ fn flush(argument: &str) -> Result<Flush, String> {
         ("nat", Some(Flush::Nat)),
         ("queue", None),
         ("rules", Some(Flush::Rules)),
-        ("Sources", None),
+        ("Sources", Some(Flush::Sources)),
         ("states", Some(Flush::States)),
         ("info", Some(Flush::Info)),
         ("Tables", Some(Flush::Tables)),
         ("osfp", Some(Flush::Fingerprints)),
         ("all", Some(Flush::All)),
     ];
-    let word = abbreviated(argument, WORDS.map(|(word, _)| word)).ok_or("it is rules, nat, states, info or all")?;
+    let word =
+        abbreviated(argument, WORDS.map(|(word, _)| word)).ok_or("it is rules, nat, Sources, states, info or all")?;
     WORDS
         .iter()
         .find(|(known, _)| *known == word)
@@ -182,6 +187,7 @@ impl Arguments {
             || self.flush.is_some()
             || !self.kill.is_empty()
             || self.command.is_some_and(|command| command.changes() && !self.no_action)
+            || !self.kill_sources.is_empty()
             || self.store.is_some()
             || self.debug.is_some()
             || self.clear_counters
@@ -231,6 +237,9 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
     if arguments.kill.len() > 2 {
         return Err(Error::Other("-k can be given twice at most".to_owned()));
     }
+    if arguments.kill_sources.len() > 2 {
+        return Err(Error::Other("-K can be given twice at most".to_owned()));
+    }
     let resolver = SystemResolver::new();
     let command = arguments.command.filter(|command| *command != table::Command::Load);
     if let Some(command) = command {
@@ -252,11 +261,12 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
         };
     }
     let dump = arguments.restore.as_deref().map(dump::open).transpose()?;
-    let ends = arguments
-        .kill
-        .iter()
-        .map(|host| Ends::parse(host, &resolver))
-        .collect::<Result<Vec<_>, _>>()?;
+    let ends_of = |hosts: &[String]| {
+        let ends = hosts.iter().map(|host| Ends::parse(host, &resolver));
+        ends.collect::<Result<Vec<_>, _>>()
+    };
+    let ends = ends_of(&arguments.kill)?;
+    let source_ends = ends_of(&arguments.kill_sources)?;
 
     let mut device = device::open(&arguments.device, arguments.access())?;
     let device: &mut dyn Device = device.as_mut();
@@ -295,6 +305,13 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
         let killed = states::kill(&mut Pf::new(device), from, ends.get(1), ifname)?;
         arguments.say(&format!(
             "killed {} states from {} sources and {} destinations",
+            killed.states, killed.sources, killed.destinations
+        ));
+    }
+    if let Some(from) = source_ends.first() {
+        let killed = states::kill_sources(&mut Pf::new(device), from, source_ends.get(1))?;
+        arguments.say(&format!(
+            "killed {} src nodes from {} sources and {} destinations",
             killed.states, killed.sources, killed.destinations
         ));
     }
@@ -413,6 +430,15 @@ fn remove(arguments: &Arguments, pf: &mut Pf<'_>, what: Flush) -> Result<(), Err
         match pf.clear_tables(0) {
             Err(error) if all && error.is_unknown() => {}
             outcome => arguments.say(&format!("{} tables deleted.", outcome?)),
+        }
+    }
+    if all || what == Flush::Sources {
+        match pf.clear_sources() {
+            Err(error) if all && error.is_unknown() => {}
+            outcome => {
+                outcome?;
+                arguments.say("source tracking entries cleared");
+            }
         }
     }
     if all || what == Flush::Info {

@@ -5,6 +5,7 @@ use crate::device::Pf;
 use crate::print::interface::interface_text;
 use crate::print::osfp::fingerprints_text;
 use crate::print::rule::{RulePrinter, counters_text, label_text};
+use crate::print::source::source_text;
 use crate::print::state::state_text;
 use crate::print::status::{TIMEOUT_ORDER, limit_text, status_text, timeout_text};
 use crate::print::table::{table_stats_text, table_text};
@@ -19,6 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(super) enum Show {
     Nat,
     Rules,
+    Sources,
     States,
     Info,
     Labels,
@@ -69,7 +71,7 @@ pub(super) fn modifier(argument: &str) -> Result<Show, String> {
         ("queue", None),
         ("rules", Some(Show::Rules)),
         ("Anchors", Some(Show::Anchors)),
-        ("Sources", None),
+        ("Sources", Some(Show::Sources)),
         ("states", Some(Show::States)),
         ("info", Some(Show::Info)),
         ("Interfaces", Some(Show::Interfaces)),
@@ -81,7 +83,7 @@ pub(super) fn modifier(argument: &str) -> Result<Show, String> {
         ("all", Some(Show::All)),
     ];
     let word = abbreviated(argument, WORDS.map(|(word, _)| word))
-        .ok_or("it is rules, nat, states, info, labels, timeouts, memory, Tables or all")?;
+        .ok_or("it is rules, nat, Sources, states, info, labels, timeouts, memory, Tables or all")?;
     WORDS
         .iter()
         .find(|(known, _)| *known == word)
@@ -124,6 +126,7 @@ pub(super) fn show(
     match what {
         Show::Nat => shower.nat(),
         Show::Rules => shower.rules(),
+        Show::Sources => shower.sources(),
         Show::States => shower.states(),
         Show::Info => shower.info(),
         Show::Labels => shower.labels(),
@@ -137,6 +140,7 @@ pub(super) fn show(
             shower.nat()?;
             shower.rules()?;
             shower.states()?;
+            shower.sources()?;
             shower.info()?;
             shower.labels()?;
             shower.timeouts()?;
@@ -356,6 +360,21 @@ impl Shower<'_, '_> {
         for state in chosen {
             let text = state_text(state, self.resolver, self.verbose);
             self.out.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn sources(&mut self) -> Result<(), Error> {
+        let nodes = match self.pf.sources() {
+            // Among all the rest, what there is not is nothing.
+            Err(error) if self.titles && error.is_unknown() => Vec::new(),
+            outcome => outcome?,
+        };
+        if !nodes.is_empty() {
+            self.title("SOURCE TRACKING NODES:")?;
+        }
+        for node in &nodes {
+            self.out.write_all(source_text(node, self.verbose > 0).as_bytes())?;
         }
         Ok(())
     }

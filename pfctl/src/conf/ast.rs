@@ -2,7 +2,8 @@
 
 use super::diagnostic::{Span, Spanned};
 use pf_abi::{
-    Debug as DebugLevel, Direction, Limit, PF_LOG, PF_LOG_ALL, PF_LOG_SOCKET_LOOKUP, PoolKind, PortOp, Timeout,
+    Debug as DebugLevel, Direction, Limit, PF_LOG, PF_LOG_ALL, PF_LOG_SOCKET_LOOKUP, PoolKind, PortOp, Route,
+    TableName, Timeout,
 };
 
 /// A line of pf.conf(5).
@@ -14,7 +15,7 @@ pub enum Statement {
     Scrub(ScrubRule),
     /// `pass` or `block`
     Filter(FilterRule),
-    /// `nat`, `rdr`, `no nat` or `no rdr`
+    /// `nat`, `rdr`, `binat`, or one of them with `no`
     Translation(TranslationRule),
     /// `anchor` and its like
     Anchor(AnchorRule),
@@ -394,8 +395,29 @@ pub enum StateOption {
     NoSync,
     /// `if-bound` or `floating`
     Policy(StatePolicy),
+    /// `source-track`, with `rule`, with `global`, or alone
+    SourceTrack(Option<SourceScope>),
+    /// `max-src-nodes`
+    MaxSrcNodes(u32),
+    /// `max-src-states`
+    MaxSrcStates(u32),
+    /// `max-src-conn`
+    MaxSrcConn(u32),
+    /// `max-src-conn-rate`: connections and seconds
+    MaxSrcConnRate(u32, u32),
+    /// `overload <table>`, and `PF_FLUSH*`
+    Overload(TableName, u8),
     /// A timeout.
     Timeout(Timeout, u32),
+}
+
+/// Which rules count a source's states together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceScope {
+    /// `rule`
+    Rule,
+    /// `global`
+    Global,
 }
 
 /// `pass` or `block`
@@ -429,6 +451,8 @@ pub struct FilterRule {
     pub label: Option<Spanned<String>>,
     /// `user`, `tag` and their like
     pub particulars: Particulars,
+    /// `route-to` and its like
+    pub route: Option<Spanned<RouteSpec>>,
 }
 
 /// `fragment`, in a scrub rule
@@ -476,6 +500,8 @@ pub enum TranslationKind {
     Nat,
     /// `rdr`
     Rdr,
+    /// `binat`
+    Binat,
 }
 
 /// The port behind `->`.
@@ -498,6 +524,37 @@ pub enum RedirectEnd {
     At(Spanned<String>),
 }
 
+/// How an address of a pool is chosen.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// `bitmask`, `random`, `source-hash` or `round-robin`
+    pub kind: Option<Spanned<PoolKind>>,
+    /// The key of `source-hash`.
+    pub key: [u32; 4],
+    /// `sticky-address`
+    pub sticky: bool,
+}
+
+/// An interface and a host there, or the interface alone, to which packets are sent.
+#[derive(Clone, Debug)]
+pub struct RouteHost {
+    /// The interface.
+    pub interface: String,
+    /// The host.
+    pub host: Option<Spanned<HostSpec>>,
+}
+
+/// `route-to` and its like.
+#[derive(Clone, Debug)]
+pub struct RouteSpec {
+    /// Which of them.
+    pub kind: Route,
+    /// Where to; empty for `fastroute`.
+    pub hosts: Vec<Spanned<RouteHost>>,
+    /// How one is chosen.
+    pub choice: Choice,
+}
+
 /// What stands behind `->`.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -507,13 +564,11 @@ pub struct Target {
     pub port: Option<Spanned<RedirectPort>>,
     /// `static-port`
     pub static_port: Option<Span>,
-    /// `bitmask`, `random` or `round-robin`
-    pub pool: Option<Spanned<PoolKind>>,
-    /// `sticky-address`
-    pub sticky: bool,
+    /// How an address is chosen.
+    pub choice: Choice,
 }
 
-/// `nat`, `rdr`, `no nat` or `no rdr`
+/// `nat`, `rdr`, `binat`, or one of them with `no`
 #[derive(Clone, Debug)]
 pub struct TranslationRule {
     /// The whole rule.

@@ -4,13 +4,14 @@ use super::{Buffer, Device, Errno, Failure, IoctlError};
 use pf_abi::{
     AnchorPath, BULK_LOCK_RELEASE, BULK_LOCK_TAKE, BULK_MOST, BulkHead, BulkLock, BulkStates, DIOCADDADDR, DIOCADDRULE,
     DIOCADDSTATE, DIOCADDSTATES, DIOCBADDSTATES, DIOCBEGINADDRS, DIOCBGETSTATES, DIOCBLOCK, DIOCCLRIFFLAG,
-    DIOCCLRRULECTRS, DIOCCLRSTATES, DIOCCLRSTATUS, DIOCGETADDR, DIOCGETADDRS, DIOCGETALTQS, DIOCGETLCK, DIOCGETLIMIT,
-    DIOCGETRULE, DIOCGETRULES, DIOCGETRULESET, DIOCGETRULESETS, DIOCGETSTATES, DIOCGETSTATUS, DIOCGETTIMEOUT,
-    DIOCIGETIFACES, DIOCKILLSTATES, DIOCOSFPADD, DIOCOSFPFLUSH, DIOCOSFPGET, DIOCSETDEBUG, DIOCSETHOSTID,
-    DIOCSETIFFLAG, DIOCSETLCK, DIOCSETLIMIT, DIOCSETSTATUSIF, DIOCSETTIMEOUT, DIOCSTART, DIOCSTOP, DIOCXBEGIN,
-    DIOCXCOMMIT, DIOCXROLLBACK, IfName, IocAltq, IocIf, IocIface, IocLimit, IocPoolAddr, IocRule, IocRuleset, IocState,
-    IocStateKill, IocStates, IocTm, IocTrans, IocTransE, Kif, Limit, OsfpIoctl, PF_GET_CLR_CNTR, PF_GET_NONE,
-    PFI_IFLAG_SKIP, PoolAddr, Rule, RulesetKind, Status, SyncState, Timeout,
+    DIOCCLRRULECTRS, DIOCCLRSRCNODES, DIOCCLRSTATES, DIOCCLRSTATUS, DIOCGETADDR, DIOCGETADDRS, DIOCGETALTQS,
+    DIOCGETLCK, DIOCGETLIMIT, DIOCGETRULE, DIOCGETRULES, DIOCGETRULESET, DIOCGETRULESETS, DIOCGETSRCNODES,
+    DIOCGETSTATES, DIOCGETSTATUS, DIOCGETTIMEOUT, DIOCIGETIFACES, DIOCKILLSRCNODES, DIOCKILLSTATES, DIOCOSFPADD,
+    DIOCOSFPFLUSH, DIOCOSFPGET, DIOCSETDEBUG, DIOCSETHOSTID, DIOCSETIFFLAG, DIOCSETLCK, DIOCSETLIMIT, DIOCSETSTATUSIF,
+    DIOCSETTIMEOUT, DIOCSTART, DIOCSTOP, DIOCXBEGIN, DIOCXCOMMIT, DIOCXROLLBACK, IfName, IocAltq, IocIf, IocIface,
+    IocLimit, IocPoolAddr, IocRule, IocRuleset, IocSrcNodeKill, IocSrcNodes, IocState, IocStateKill, IocStates, IocTm,
+    IocTrans, IocTransE, Kif, Limit, OsfpIoctl, PF_GET_CLR_CNTR, PF_GET_NONE, PFI_IFLAG_SKIP, PoolAddr, Rule,
+    RulesetKind, SrcNode, Status, SyncState, Timeout,
 };
 use std::io;
 use std::mem::offset_of;
@@ -581,6 +582,50 @@ impl<'a> Pf<'a> {
     /// Removes the states that match: how many, as far as a byte can say.
     pub fn kill_states(&mut self, argument: &mut IocStateKill) -> Outcome<u8> {
         self.call(DIOCKILLSTATES, argument, "removing states")?;
+        Ok(argument.af)
+    }
+
+    /// All source nodes.
+    pub fn sources(&mut self) -> Outcome<Vec<SrcNode>> {
+        const SIZE: usize = size_of::<SrcNode>();
+        let doing = "reading the source nodes";
+        let mut argument = IocSrcNodes::default();
+        self.call(DIOCGETSRCNODES, &mut argument, doing)?;
+        loop {
+            let asked =
+                usize::try_from(argument.len).map_err(|_| nonsense(DIOCGETSRCNODES, doing, "a negative length"))?;
+            if asked == 0 {
+                return Ok(Vec::new());
+            }
+            // Room for some more, that may come to be in between; where there is none left over, it may be too little.
+            let count = (asked / SIZE + asked / SIZE / 8 + 16).min(i32::MAX as usize / SIZE);
+            let mut nodes = vec![SrcNode::default(); count];
+            argument.len = (count * SIZE) as i32;
+            let buffer = Buffer {
+                pointer_at: offset_of!(IocSrcNodes, buf),
+                bytes: as_bytes_mut(&mut nodes),
+            };
+            self.raw(DIOCGETSRCNODES, argument.as_mut_bytes(), Some(buffer), doing)?;
+            let filled = usize::try_from(argument.len).unwrap_or(usize::MAX) / SIZE;
+            if filled > count {
+                return Err(nonsense(DIOCGETSRCNODES, doing, "more nodes than there was room for"));
+            }
+            if filled < count || count == i32::MAX as usize / SIZE {
+                nodes.truncate(filled);
+                return Ok(nodes);
+            }
+            argument.len = argument.len.saturating_mul(2);
+        }
+    }
+
+    /// Removes all source nodes.
+    pub fn clear_sources(&mut self) -> Outcome<()> {
+        self.raw(DIOCCLRSRCNODES, &mut [], None, "removing the source nodes")
+    }
+
+    /// Removes the source nodes that match: how many, as far as a byte can say.
+    pub fn kill_sources(&mut self, argument: &mut IocSrcNodeKill) -> Outcome<u8> {
+        self.call(DIOCKILLSRCNODES, argument, "removing source nodes")?;
         Ok(argument.af)
     }
 

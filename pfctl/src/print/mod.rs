@@ -5,6 +5,7 @@ pub mod clock;
 pub mod interface;
 pub mod osfp;
 pub mod rule;
+pub mod source;
 pub mod state;
 pub mod status;
 pub mod table;

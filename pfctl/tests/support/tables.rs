@@ -93,7 +93,6 @@ impl Tables {
             rs_num: PF_RULESET_TABLE,
             anchor: AnchorPath::new(anchor).unwrap(),
             ticket: *ticket,
-            ..IocTransE::default()
         };
         let mut argument = IocTrans {
             size: 1,

@@ -11,6 +11,7 @@ mod fragments;
 mod harness;
 mod life;
 mod pflog;
+mod pools;
 mod survive;
 mod tcp;
 mod translate;

@@ -189,6 +189,16 @@ impl Mbuf {
         self.queue
     }
 
+    /// A packet of the same bytes, and nothing else in common.
+    pub fn duplicate(&self) -> Option<Self> {
+        memory::may_allocate().then(|| self.clone())
+    }
+
+    /// Whether a network interface is to cut it into segments that fit (M_CSUM_TSOv4). No host interface does.
+    pub fn is_cut_later(&self) -> bool {
+        false
+    }
+
     /// Whether pf sent this packet itself: it passes.
     #[inline]
     pub fn is_from_pf(&self) -> bool {

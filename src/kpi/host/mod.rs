@@ -12,6 +12,7 @@ mod slot;
 
 use std::boxed::Box;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{self, PoisonError};
 use std::vec::Vec;
@@ -23,7 +24,7 @@ pub use pool::Pool;
 
 use pf_abi::{CName, LogHeader, PF_QNAME_SIZE};
 
-use super::{Errno, LogLevel, NoMemory, Route, SocketEnds, SocketOwner, Stripe};
+use super::{Errno, LogLevel, NoMemory, Problem, Route, SocketEnds, SocketOwner, Stripe};
 
 /// How a spin lock waits: on a host the holder may be off its CPU, and wants one.
 pub(super) struct Relax;
@@ -89,6 +90,31 @@ pub type Sockets = Box<dyn Fn(&SocketEnds) -> Option<SocketOwner> + Send + Sync>
 /// The interface, by its index, on which packets to an address leave: IPv6 or not, and the address.
 pub type Routes = Box<dyn Fn(bool, &[u8; 16]) -> Option<u16> + Send + Sync>;
 
+/// The interfaces of a host, for packets that pf sends another way than the routing table: `route-to` and its like.
+pub trait Diversions: Send + Sync {
+    /// The MTU of an interface; nothing where there is no such interface.
+    fn mtu(&self, ifindex: u16) -> Option<u16>;
+
+    /// Sends a packet out of an interface, to the host `next` there, in fragments where it is too long. Pf has judged it.
+    fn divert(&self, packet: Mbuf, ifindex: u16, next: IpAddr);
+
+    /// Tells the sender of a packet, which crossed the interface `ifindex`, what is wrong with it.
+    fn report(&self, packet: Mbuf, ifindex: u16, problem: Problem);
+}
+
+/// A host without interfaces.
+struct Nowhere;
+
+impl Diversions for Nowhere {
+    fn mtu(&self, _: u16) -> Option<u16> {
+        None
+    }
+
+    fn divert(&self, _: Mbuf, _: u16, _: IpAddr) {}
+
+    fn report(&self, _: Mbuf, _: u16, _: Problem) {}
+}
+
 /// The system around one `Pf`.
 pub struct Kernel {
     /// Milliseconds since boot.
@@ -98,6 +124,7 @@ pub struct Kernel {
     random: Random,
     output: Output,
     input: Input,
+    diversions: Box<dyn Diversions>,
     log: Log,
     packet_log: Option<PacketLog>,
     queues: Vec<QueueName>,
@@ -124,6 +151,7 @@ impl Kernel {
             }),
             output: Box::new(|_| ()),
             input: Box::new(|_, _| ()),
+            diversions: Box::new(Nowhere),
             log: Box::new(|_, _| ()),
             packet_log: None,
             queues: Vec::new(),
@@ -148,6 +176,12 @@ impl Kernel {
     /// The same, with packets that come in again going to `input`.
     pub fn with_input(mut self, input: Input) -> Self {
         self.input = input;
+        self
+    }
+
+    /// The same, with packets that pf sends another way going by `diversions`.
+    pub fn with_diversions(mut self, diversions: impl Diversions + 'static) -> Self {
+        self.diversions = Box::new(diversions);
         self
     }
 
@@ -273,6 +307,21 @@ impl Kernel {
     /// Asks for [`Pf::catch_up`](crate::Pf::catch_up) to be called soon, by a thread that may wait.
     pub fn wake(&self) {
         (self.wake)();
+    }
+
+    /// The MTU of an interface; nothing where there is no such interface.
+    pub fn mtu(&self, ifindex: u16) -> Option<u16> {
+        self.diversions.mtu(ifindex)
+    }
+
+    /// Sends a packet that pf has judged out of an interface, to the host `next` there, in fragments where it is too long.
+    pub fn divert(&self, packet: Mbuf, ifindex: u16, next: IpAddr) {
+        self.diversions.divert(packet, ifindex, next);
+    }
+
+    /// Tells the sender of a packet, which crossed the interface `ifindex`, what is wrong with it.
+    pub fn report(&self, packet: Mbuf, ifindex: u16, problem: Problem) {
+        self.diversions.report(packet, ifindex, problem);
     }
 
     /// Writes a line of log.

@@ -276,6 +276,19 @@ impl Mbuf {
     /// Puts the packet into a queue, by its number. There are none (see [`super::Kernel::has_queues`]).
     pub fn set_queue(&mut self, _queue: u32) {}
 
+    /// m_dup(9): a packet of the same bytes, and nothing else in common.
+    pub fn duplicate(&self) -> Option<Self> {
+        let len = c_int::try_from(self.len()).ok()?;
+        // SAFETY: by the invariant this is a packet, which is only read; the call does not sleep, and what it gives is a packet
+        // of its own, or nothing.
+        NonNull::new(unsafe { ffi::m_dup(self.0.as_ptr(), 0, len, ffi::M_NOWAIT as c_int) }).map(Mbuf)
+    }
+
+    /// Whether a network interface is to cut it into segments that fit (M_CSUM_TSOv4, M_CSUM_TSOv6).
+    pub fn is_cut_later(&self) -> bool {
+        self.header().csum_flags & (ffi::M_CSUM_TSOv4 | ffi::M_CSUM_TSOv6) != 0
+    }
+
     /// What pf's own packet tag says, 0 without one.
     #[inline]
     fn marks(&self) -> u64 {

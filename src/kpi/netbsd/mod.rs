@@ -16,6 +16,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
 use core::marker::PhantomData;
+use core::net::IpAddr;
 use core::ops::{Deref, DerefMut};
 use core::panic::PanicInfo;
 use core::ptr::NonNull;
@@ -31,7 +32,7 @@ pub use pool::Pool;
 
 use pf_abi::{CName, LogHeader, PF_QNAME_SIZE};
 
-use super::{Direction, Errno, LogLevel, NoMemory, Route, SocketEnds, SocketOwner};
+use super::{Direction, Errno, LogLevel, NoMemory, Problem, Route, SocketEnds, SocketOwner};
 
 /// How a spin lock waits: the holder runs at IPL_SOFTNET on another CPU, and is not preempted.
 pub(super) struct Relax;
@@ -119,14 +120,8 @@ impl Kernel {
             _ => return,
         };
         // SAFETY: the packet is a chain with a packet header, its IP header is in the first segment, and the stack
-        // consumes it. It may wait for a lock, at IPL_SOFTNET as it is used to, but not at IPL_SOFTSERIAL, where whoever has the lock
-        // and is in pserialize_perform(9) would wait for this CPU. The level is what it was in the end.
-        unsafe {
-            let before = ffi::splraise(ffi::IPL_SOFTNET);
-            ffi::spllower(ffi::IPL_SOFTNET.min(before));
-            ffi::pfk_output(packet.into_raw().as_ptr(), is_ipv6);
-            ffi::splraise(before);
-        }
+        // consumes it.
+        at_softnet(|| unsafe { ffi::pfk_output(packet.into_raw().as_ptr(), is_ipv6) });
     }
 
     /// Whether somebody reads pflog interface `number`.
@@ -189,12 +184,75 @@ impl Kernel {
         unsafe { ffi::pfk_thread_wake() };
     }
 
+    /// The MTU of an interface; nothing where there is no such interface.
+    pub fn mtu(&self, ifindex: u16) -> Option<u16> {
+        // SAFETY: it can be called from anywhere that is no interrupt of the hardware.
+        Some(unsafe { ffi::pfk_mtu(ifindex) }).filter(|mtu| *mtu != 0)
+    }
+
+    /// Sends a packet that pf has judged out of an interface, to the host `next` there, in fragments where it is too long.
+    ///
+    /// The caller holds no lock and is in no read section.
+    pub fn divert(&self, packet: Mbuf, ifindex: u16, next: IpAddr) {
+        let mut packet = packet;
+        let (mut v4, mut v6) = ([0; 4], [0; 16]);
+        let (header, next, is_ipv6): (usize, &mut [u8], bool) = match next {
+            IpAddr::V4(next) => {
+                v4 = next.octets();
+                (60, &mut v4, false)
+            }
+            IpAddr::V6(next) => {
+                v6 = next.octets();
+                (40, &mut v6, true)
+            }
+        };
+        let header = header.min(packet.len());
+        if packet.head_mut(header).is_err() || header < 20 {
+            return;
+        }
+        // SAFETY: the packet is a chain with a packet header, its IP header is in the first segment and ours to write, the
+        // address is as long as its family's are, and the stack consumes the packet.
+        at_softnet(|| unsafe { ffi::pfk_divert(packet.into_raw().as_ptr(), ifindex, next.as_ptr().cast(), is_ipv6) });
+    }
+
+    /// Tells the sender of a packet, which crossed the interface `ifindex`, what is wrong with it.
+    ///
+    /// The caller holds no lock and is in no read section.
+    pub fn report(&self, packet: Mbuf, _ifindex: u16, problem: Problem) {
+        let is_ipv6 = match (packet.head(), packet.head().first().map(|first| first >> 4)) {
+            (head, Some(4)) if head.len() >= 20 => false,
+            (head, Some(6)) if head.len() >= 40 => true,
+            _ => return,
+        };
+        let mtu = match problem {
+            Problem::Expired => 0,
+            Problem::TooBig(mtu) => mtu,
+        };
+        // SAFETY: the packet is a chain with a packet header, its IP header is in the first segment, and the stack
+        // consumes it.
+        at_softnet(|| unsafe { ffi::pfk_report(packet.into_raw().as_ptr(), mtu, is_ipv6) });
+    }
+
     /// log(9): writes a line of log, cut off after [`Line::LEN`] bytes.
     pub fn log(&self, level: LogLevel, line: fmt::Arguments<'_>) {
         let line = Line::format(line);
         // SAFETY: the format takes one string, and `Line` is one.
         unsafe { ffi::log(c_int::from(level as u8), c"pf: %s\n".as_ptr(), line.as_ptr()) };
     }
+}
+
+/// Calls the network stack. It may wait for a lock, at IPL_SOFTNET as it is used to, but not at IPL_SOFTSERIAL, where whoever has
+/// the lock and is in pserialize_perform(9) would wait for this CPU. The level is what it was in the end.
+fn at_softnet(call: impl FnOnce()) {
+    // SAFETY: spl(9) can be raised anywhere, and is lowered to what the caller's own callers are used to at the least.
+    let before = unsafe {
+        let before = ffi::splraise(ffi::IPL_SOFTNET);
+        ffi::spllower(ffi::IPL_SOFTNET.min(before));
+        before
+    };
+    call();
+    // SAFETY: as above.
+    unsafe { ffi::splraise(before) };
 }
 
 /// Reads one of bintime(9)'s clocks, in whole seconds.

@@ -2,14 +2,14 @@
 
 use super::particular::Owners;
 use super::{Combination, Expander, Resolved, common_family, span_of};
-use crate::conf::ast::{FilterRule, IcmpSpec, Response, StateOption, StatePolicy, Verdict};
-use crate::conf::diagnostic::{Diagnostic, Spanned};
+use crate::conf::ast::{FilterRule, IcmpSpec, Response, SourceScope, StateOption, StatePolicy, Verdict};
+use crate::conf::diagnostic::{Diagnostic, Span, Spanned};
 use crate::conf::parser::{DEFAULT_ICMP_CODE, DEFAULT_ICMP6_CODE};
 use crate::icmp;
 use pf_abi::{
     AF_INET, AF_INET6, CName, PF_DROP, PF_OSFP_ANY, PF_PASS, PF_RULE_LABEL_SIZE, PF_STATE_MODULATE, PF_STATE_NORMAL,
     PF_STATE_SYNPROXY, PFRULE_FRAGMENT, PFRULE_IFBOUND, PFRULE_NOSYNC, PFRULE_RETURN, PFRULE_RETURNICMP,
-    PFRULE_RETURNRST, Rule, Timeout,
+    PFRULE_RETURNRST, PFRULE_RULESRCTRACK, PFRULE_SRCTRACK, Rule, Timeout,
 };
 
 const IPPROTO_ICMP: u8 = 1;
@@ -36,6 +36,9 @@ impl Expander<'_> {
         let mut base = self.base(statement, &mut mistakes);
         let owners = self.particulars(&statement.particulars, &mut base, &mut mistakes);
         check_flags(statement, &resolved, &mut mistakes);
+        let Some(pool) = self.route(statement, &mut base) else {
+            return;
+        };
         if base.af == 0 {
             base.af = common_family(&resolved.src);
         }
@@ -50,7 +53,7 @@ impl Expander<'_> {
             self.diagnostics.push(no_combination(statement));
         }
         for rule in rules {
-            self.add(rule, Vec::new(), statement.span);
+            self.add(rule, pool.clone(), statement.span);
         }
     }
 
@@ -111,6 +114,7 @@ impl Expander<'_> {
             );
         }
         let mut policy_given = false;
+        let mut track = None;
         let mut adaptive_given = false;
         for option in &keep.node.options {
             let twice = |what: &str| Diagnostic::error(option.span, format!("{what} given twice"));
@@ -129,6 +133,16 @@ impl Expander<'_> {
                         rule.rule_flag |= PFRULE_IFBOUND;
                     }
                 }
+                StateOption::SourceTrack(_) if track.is_some() => mistakes.push(twice("`source-track`")),
+                StateOption::SourceTrack(scope) => {
+                    track = Some(scope);
+                    rule.rule_flag |= PFRULE_SRCTRACK;
+                }
+                StateOption::MaxSrcNodes(_)
+                | StateOption::MaxSrcStates(_)
+                | StateOption::MaxSrcConn(_)
+                | StateOption::MaxSrcConnRate(..)
+                | StateOption::Overload(..) => mistakes.extend(limit_source(option, rule)),
                 StateOption::Timeout(timeout, seconds) => {
                     adaptive_given |= matches!(timeout, Timeout::AdaptiveStart | Timeout::AdaptiveEnd);
                     let slot = &mut rule.timeout[timeout as usize];
@@ -139,6 +153,7 @@ impl Expander<'_> {
                 }
             }
         }
+        mistakes.extend(check_tracking(track.flatten(), keep.span, rule));
         if rule.max_states != 0 && !adaptive_given {
             let tenth = rule.max_states / 10;
             rule.timeout[Timeout::AdaptiveStart as usize] = tenth * 6;
@@ -213,6 +228,62 @@ impl Expander<'_> {
             ),
         }
     }
+}
+
+/// Puts a limit of sources into a rule, or says what is wrong with it.
+fn limit_source(option: &Spanned<StateOption>, rule: &mut Rule) -> Option<Diagnostic> {
+    let by_rule = PFRULE_SRCTRACK | PFRULE_RULESRCTRACK;
+    let (name, slot, value, flags) = match option.node {
+        StateOption::MaxSrcNodes(max) => ("max-src-nodes", &mut rule.max_src_nodes, max, by_rule),
+        StateOption::MaxSrcStates(max) => ("max-src-states", &mut rule.max_src_states, max, PFRULE_SRCTRACK),
+        StateOption::MaxSrcConn(max) => ("max-src-conn", &mut rule.max_src_conn, max, by_rule),
+        StateOption::MaxSrcConnRate(max, seconds) => {
+            let rate = &mut rule.max_src_conn_rate;
+            if rate.limit == 0 {
+                rate.seconds = seconds;
+            }
+            let value = if seconds == 0 { 0 } else { max };
+            ("max-src-conn-rate", &mut rate.limit, value, by_rule)
+        }
+        StateOption::Overload(table, flush) => {
+            if !rule.overload_tblname.is_empty() {
+                return Some(Diagnostic::error(option.span, "`overload` given twice"));
+            }
+            (rule.overload_tblname, rule.flush) = (table, flush);
+            return None;
+        }
+        _ => return None,
+    };
+    if value == 0 {
+        return Some(Diagnostic::error(option.span, format!("`{name}` must be above 0")));
+    }
+    if *slot != 0 {
+        return Some(Diagnostic::error(option.span, format!("`{name}` given twice")));
+    }
+    *slot = value;
+    rule.rule_flag |= flags;
+    None
+}
+
+/// What the limits of sources mean together.
+fn check_tracking(scope: Option<SourceScope>, span: Span, rule: &mut Rule) -> Option<Diagnostic> {
+    match scope {
+        Some(SourceScope::Rule) => rule.rule_flag |= PFRULE_RULESRCTRACK,
+        Some(SourceScope::Global) if rule.rule_flag & PFRULE_RULESRCTRACK != 0 => {
+            return Some(
+                Diagnostic::error(span, "`source-track global` with a limit that is the rule's alone")
+                    .hint("`max-src-nodes`, `max-src-conn` and `max-src-conn-rate` go with `source-track rule`"),
+            );
+        }
+        Some(SourceScope::Global) | None => {}
+    }
+    if !rule.overload_tblname.is_empty() && rule.max_src_conn == 0 && rule.max_src_conn_rate.limit == 0 {
+        return Some(
+            Diagnostic::error(span, "`overload` without anything that could be too much")
+                .hint("write `max-src-conn` or `max-src-conn-rate`"),
+        );
+    }
+    None
 }
 
 /// "Destination unreachable" with a code: [`Rule::return_icmp`].

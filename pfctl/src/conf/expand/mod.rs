@@ -7,6 +7,7 @@ mod host;
 mod label;
 mod options;
 mod particular;
+mod pool;
 mod port;
 mod scrub;
 mod table;

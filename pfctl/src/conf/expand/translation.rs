@@ -1,15 +1,16 @@
-//! `nat` and `rdr` rules.
+//! `nat`, `rdr` and `binat` rules.
 
 use super::filter::has_ports;
 use super::host::Host;
 use super::particular::set_tags;
+use super::pool::{choose, is_network, may_be_several};
 use super::port::Port;
 use super::{Expander, Resolved, span_of};
 use crate::conf::ast::{RedirectEnd, StatePolicy, Target, TranslationKind, TranslationRule};
 use crate::conf::diagnostic::{Diagnostic, Span};
 use pf_abi::{
-    PF_ADDR_DYNIFTL, PF_NAT, PF_NONAT, PF_NORDR, PF_POOL_ROUNDROBIN, PF_POOL_STICKYADDR, PF_RDR, PFI_AFLAG_NOALIAS,
-    PFRULE_IFBOUND, PoolAddr, PortOp, Rule,
+    PF_ADDR_ADDRMASK, PF_ADDR_DYNIFTL, PF_BINAT, PF_NAT, PF_NOBINAT, PF_NONAT, PF_NORDR, PF_RDR, PFRULE_IFBOUND,
+    PoolAddr, PortOp, Rule,
 };
 
 /// The lowest source port of `nat` unless told.
@@ -74,6 +75,8 @@ impl Expander<'_> {
                 (TranslationKind::Nat, true) => PF_NONAT,
                 (TranslationKind::Rdr, false) => PF_RDR,
                 (TranslationKind::Rdr, true) => PF_NORDR,
+                (TranslationKind::Binat, false) => PF_BINAT,
+                (TranslationKind::Binat, true) => PF_NOBINAT,
             },
             natpass: statement.pass.into(),
             rtableid: -1,
@@ -126,11 +129,15 @@ impl Expander<'_> {
                     .hint("write `inet` or `inet6`"),
             ));
         }
+        if statement.kind == TranslationKind::Binat {
+            check_binat(statement, target, &hosts, resolved, span)?;
+        }
         self.redirect_ports(target, rule, resolved, statement)?;
         if let Some(static_port) = target.static_port {
             set_static_port(target, rule, static_port)?;
         }
-        rule.rpool.opts = choice(target, &hosts, span)?;
+        let several = hosts.len() > 1 || hosts.iter().any(may_be_several);
+        choose(&target.choice, several, hosts.iter().any(is_network), span, rule)?;
         Ok(hosts
             .iter()
             .map(|host| PoolAddr {
@@ -178,7 +185,7 @@ impl Expander<'_> {
                 (first, last) = (NAT_PORT_LOW, NAT_PORT_HIGH);
             }
             TranslationKind::Nat if last == 0 => last = first,
-            TranslationKind::Nat => {}
+            TranslationKind::Nat | TranslationKind::Binat => {}
         }
         rule.rpool.proxy_port = [first, last];
         Ok(())
@@ -210,42 +217,76 @@ fn set_static_port(target: &Target, rule: &mut Rule, span: Span) -> Result<(), B
     Ok(())
 }
 
-/// How an address is chosen: [`pf_abi::Pool::opts`].
-fn choice(target: &Target, hosts: &[Host], span: Span) -> Result<u8, Box<Diagnostic>> {
-    let mut opts = target.pool.map_or(0, |pool| pool.node.into());
-    let several = hosts.len() > 1 || hosts.iter().any(may_be_several);
-    if opts == 0 && several {
-        opts = PF_POOL_ROUNDROBIN;
+/// What makes no sense in a `binat` rule: it stands for one network inside and one outside, of the same size.
+fn check_binat(
+    statement: &TranslationRule,
+    target: &Target,
+    hosts: &[Host],
+    resolved: &Resolved,
+    span: Span,
+) -> Result<(), Box<Diagnostic>> {
+    let matching = &statement.matching;
+    let mistake = |span, message: &str, hint: &str| Err(Box::new(Diagnostic::error(span, message).hint(hint)));
+    for ports in [&matching.from.ports, &matching.to.ports] {
+        if !ports.is_empty() {
+            return mistake(
+                span_of(ports, statement.span),
+                "a port in a `binat` rule",
+                "ports stay as they are; use `rdr` and `nat`",
+            );
+        }
     }
-    if several && opts != PF_POOL_ROUNDROBIN {
-        return Err(Box::new(
-            Diagnostic::error(
-                target.pool.map_or(span, |pool| pool.span),
-                "several addresses can only be taken in turn",
-            )
-            .hint("write `round-robin`, or a single address"),
-        ));
+    if let Some(port) = &target.port {
+        return mistake(
+            port.span,
+            "a port in a `binat` rule",
+            "ports stay as they are; use `rdr` and `nat`",
+        );
     }
-    if target.sticky {
-        opts |= PF_POOL_STICKYADDR;
+    if let Some(kind) = target.choice.kind {
+        return mistake(
+            kind.span,
+            "a `binat` rule has no choice",
+            "each address inside has its own outside",
+        );
     }
-    Ok(opts)
-}
-
-/// Whether an interface in parentheses can have more than one address: unless it is one interface (its name ends in a
-/// digit) and `:0` takes the first.
-fn may_be_several(host: &Host) -> bool {
-    let name = host.wrap.ifname();
-    let one_interface = name
-        .as_str()
-        .is_some_and(|name| name.ends_with(|c: char| c.is_ascii_digit()));
-    host.wrap.kind == PF_ADDR_DYNIFTL && (host.wrap.iflags & PFI_AFLAG_NOALIAS == 0 || !one_interface)
+    let lists = [
+        (resolved.interfaces.len(), span_of(&matching.interfaces, statement.span)),
+        (resolved.src.len(), span_of(&matching.from.hosts, statement.span)),
+        (resolved.dst.len(), span_of(&matching.to.hosts, statement.span)),
+        (hosts.len(), span),
+    ];
+    for (len, span) in lists {
+        if len > 1 {
+            return mistake(span, "a list in a `binat` rule", "write a rule for each");
+        }
+    }
+    let (Some(inside), Some(outside)) = (resolved.src.first(), hosts.first()) else {
+        return Ok(());
+    };
+    let from = span_of(&matching.from.hosts, statement.span);
+    if inside.wrap.kind == PF_ADDR_ADDRMASK && inside.af == 0 || inside.not {
+        return mistake(
+            from,
+            "a `binat` rule needs the addresses inside",
+            "write `from` and an address or a network",
+        );
+    }
+    let both_fixed = inside.wrap.kind == PF_ADDR_ADDRMASK && outside.wrap.kind == PF_ADDR_ADDRMASK;
+    if both_fixed && inside.wrap.a.mask != outside.wrap.a.mask {
+        return mistake(
+            span,
+            "the networks inside and outside are not of one size",
+            "both must have the same mask",
+        );
+    }
+    Ok(())
 }
 
 /// What does not go together in one rule.
 fn check(statement: &TranslationRule, rule: &Rule, mistakes: &mut Vec<Diagnostic>) {
     // NetBSD's pfctl lets `nat` compare ports of any protocol; those without ports have port 0.
-    if statement.kind == TranslationKind::Nat {
+    if statement.kind != TranslationKind::Rdr {
         return;
     }
     let matching = &statement.matching;

@@ -4,6 +4,7 @@ use super::address::{Seen, match_clause, once};
 use super::cursor::{Cursor, Parse};
 use super::log::log;
 use super::particular::particular;
+use super::pool::route;
 use super::queue::rule_queue;
 use super::state::keep;
 use crate::conf::ast::{Af, FilterRule, Flags, IcmpSpec, Match, Response, Verdict};
@@ -44,6 +45,7 @@ pub(super) fn filter_rule(cursor: &mut Cursor<'_>) -> Parse<FilterRule> {
         allow_opts: None,
         label: None,
         particulars: Default::default(),
+        route: None,
     };
     let mut seen = Seen::default();
     while !cursor.at_end() {
@@ -193,6 +195,9 @@ fn option_clause(cursor: &mut Cursor<'_>, rule: &mut FilterRule) -> Parse<bool> 
         rule.queue = Some(rule_queue(cursor)?);
     } else if particular(cursor, &mut rule.particulars)? {
         // Done.
+    } else if let Some(route) = route(cursor)? {
+        once(rule.route.is_some(), span, "where packets are sent")?;
+        rule.route = Some(route);
     } else if let Some(state) = keep(cursor)? {
         once(rule.keep.is_some(), span, "`keep state`")?;
         rule.keep = Some(state);
@@ -274,7 +279,7 @@ fn icmp_type(cursor: &mut Cursor<'_>, af: Af) -> Parse<Spanned<IcmpSpec>> {
 
 /// Says clearly what pf.conf(5) has and this program has not.
 fn refuse_unsupported(cursor: &Cursor<'_>) -> Parse<()> {
-    const UNSUPPORTED: &[&str] = &["rtable", "route-to", "reply-to", "dup-to", "fastroute"];
+    const UNSUPPORTED: &[&str] = &["rtable"];
     if cursor.at_word("port") {
         return Err(Box::new(
             Diagnostic::error(cursor.here(), "`port` without `from` or `to` before it")

@@ -9,6 +9,7 @@ mod filter;
 mod log;
 mod option;
 mod particular;
+mod pool;
 mod queue;
 mod scrub;
 mod state;
@@ -29,6 +30,11 @@ use std::path::Path;
 
 /// How deep files may include each other.
 const MAX_INCLUDES: usize = 16;
+
+/// Whether a token is no name: a keyword, or a sign.
+fn keyword_or_sign(token: &Token) -> bool {
+    token.kind != Kind::Word || keyword::is_keyword(&token.text)
+}
 
 /// The parts of a configuration, in the order in which they must stand unless `set require-order no`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -299,7 +305,11 @@ impl Parser<'_> {
             self.enter(Section::Normalization, span);
             return scrub::scrub_rule(cursor).map(|rule| Some(Statement::Scrub(rule)));
         }
-        if cursor.at_word("nat") || cursor.at_word("rdr") || no && (second("nat") || second("rdr")) {
+        if cursor.at_word("nat")
+            || cursor.at_word("rdr")
+            || cursor.at_word("binat")
+            || no && (second("nat") || second("rdr") || second("binat"))
+        {
             self.enter(Section::Translation, span);
             return translation::translation_rule(cursor).map(|rule| Some(Statement::Translation(rule)));
         }

@@ -1,15 +1,15 @@
-//! `nat` and `rdr`.
+//! `nat`, `rdr` and `binat`.
 
 use super::address::{Seen, host, match_clause, once};
 use super::cursor::{Cursor, Parse};
 use super::log::log;
 use super::particular::tag;
-use crate::conf::ast::{Match, RedirectEnd, RedirectPort, Target, TranslationKind, TranslationRule};
+use super::pool::choice;
+use crate::conf::ast::{Choice, Match, RedirectEnd, RedirectPort, Target, TranslationKind, TranslationRule};
 use crate::conf::diagnostic::{Diagnostic, Span, Spanned};
 use crate::conf::keyword;
-use pf_abi::PoolKind;
 
-/// Reads a rule, of which `nat`, `rdr` or the `no` before them comes next.
+/// Reads a rule, of which `nat`, `rdr`, `binat` or the `no` before them comes next.
 pub(super) fn translation_rule(cursor: &mut Cursor<'_>) -> Parse<TranslationRule> {
     let begin = cursor.here();
     let no = cursor.eat_word("no");
@@ -17,8 +17,10 @@ pub(super) fn translation_rule(cursor: &mut Cursor<'_>) -> Parse<TranslationRule
         TranslationKind::Nat
     } else if cursor.eat_word("rdr").is_some() {
         TranslationKind::Rdr
+    } else if cursor.eat_word("binat").is_some() {
+        TranslationKind::Binat
     } else {
-        return Err(cursor.expected_one_of("`nat` or `rdr`", &["nat", "rdr", "binat", "scrub"]));
+        return Err(cursor.expected_one_of("`nat`, `rdr` or `binat`", &["nat", "rdr", "binat", "scrub"]));
     };
     let mut rule = TranslationRule {
         span: begin,
@@ -74,7 +76,7 @@ fn check_target(rule: &TranslationRule, end: Span) -> Parse<()> {
                 .hint("put `no` in front for a rule that keeps packets from being translated"),
         )),
         (Some(_), true) => Err(Box::new(
-            Diagnostic::error(rule.span, "`->` in a rule with `no`").hint("`no nat` and `no rdr` translate to nothing"),
+            Diagnostic::error(rule.span, "`->` in a rule with `no`").hint("`no nat` and its like translate to nothing"),
         )),
         _ => Ok(()),
     }
@@ -95,8 +97,7 @@ fn target(cursor: &mut Cursor<'_>) -> Parse<Target> {
         hosts,
         port: None,
         static_port: None,
-        pool: None,
-        sticky: false,
+        choice: Choice::default(),
     };
     if cursor.eat_word("port").is_some() {
         let text = cursor.string("a port")?;
@@ -131,28 +132,12 @@ fn target_option(cursor: &mut Cursor<'_>, target: &mut Target) -> Parse<bool> {
         target.static_port = Some(span);
         return Ok(true);
     }
-    if cursor.eat_word("sticky-address").is_some() {
-        once(target.sticky, span, "`sticky-address`")?;
-        target.sticky = true;
-        return Ok(true);
-    }
-    let node = if cursor.eat_word("bitmask").is_some() {
-        PoolKind::Bitmask
-    } else if cursor.eat_word("random").is_some() {
-        PoolKind::Random
-    } else if cursor.eat_word("round-robin").is_some() {
-        PoolKind::RoundRobin
-    } else {
-        return Ok(false);
-    };
-    once(target.pool.is_some(), span, "how an address is chosen")?;
-    target.pool = Some(Spanned { node, span });
-    Ok(true)
+    choice(cursor, &mut target.choice)
 }
 
 /// Says clearly what pf.conf(5) has and this program has not.
 fn refuse_unsupported(cursor: &Cursor<'_>) -> Parse<()> {
-    const UNSUPPORTED: &[&str] = &["rtable", "source-hash", "if-bound", "floating", "os"];
+    const UNSUPPORTED: &[&str] = &["rtable", "if-bound", "floating", "os"];
     match UNSUPPORTED.iter().find(|word| cursor.at_word(word)) {
         Some(word) => Err(Box::new(Diagnostic::unsupported(
             cursor.here(),

@@ -1,9 +1,12 @@
-//! The keyed hash that spreads states over partitions: SipHash-1-3 (Aumasson and Bernstein, 2012) over whole words.
+//! The keyed hash that spreads states and source nodes over their tables, and sources over a pool: SipHash-1-3 (Aumasson and Bernstein,
+//! 2012) over whole words.
 //!
-//! Whoever does not know the key cannot choose addresses and ports that fall together. The key is drawn once a table, and
-//! never leaves it.
+//! Whoever does not know the key cannot choose addresses and ports that fall together. The key of a table is drawn once, and never
+//! leaves it.
 
-/// A secret key.
+use core::fmt;
+
+/// A secret key, which is not shown.
 #[derive(Clone, Copy)]
 pub(crate) struct HashKey {
     k0: u64,
@@ -37,6 +40,12 @@ impl Sip {
         self.v3 ^= word;
         self.round();
         self.v0 ^= word;
+    }
+}
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey")
     }
 }
 

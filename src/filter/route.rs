@@ -1,0 +1,187 @@
+//! Where a packet goes that a rule sends another way than the routing table: `route-to`, `reply-to`, `dup-to`.
+//!
+//! # Overview
+//! While a packet is judged, its [`Way`] is noted. When that is over and no section is open any more, it is sent: a packet that is
+//! diverted is judged once more as it goes out of the other interface, where it may be diverted again, a few times at most; then
+//! it leaves, past the system's own forwarding, whose part in it is done here: the TTL of a packet that came in, and errors to its
+//! sender. A copy is made and sent as it is, and nobody hears of what becomes of it.
+//!
+//! `fastroute` means the way that the routing table knows, which is where a packet goes that just passes.
+//!
+//! # Locking
+//! Takes no lock, and is in no read section when it sends.
+
+use core::net::IpAddr;
+
+use pf_abi as abi;
+
+use super::{Filter, Outcome, judge_one};
+use crate::Pf;
+use crate::Verdict;
+use crate::kpi::{Direction, Mbuf, NoMemory, Problem, SoftNet};
+use crate::mem::KArc;
+use crate::nat::Choice;
+use crate::packet::{Cut, Packet, ttl};
+use crate::rule::Rule;
+use crate::state::{Extra, Route, State};
+use crate::wire::{Addr, Af};
+
+/// How often a packet may be diverted before it counts as going round in circles.
+const DIVERSIONS: usize = 4;
+
+/// Where a packet is to go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    /// A copy of it, while the packet itself goes on.
+    pub copy: bool,
+    pub hop: Hop,
+}
+
+/// The next stop.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hop {
+    /// The interface, by the system's index.
+    ifindex: u16,
+    /// Whom it is handed to there.
+    next: IpAddr,
+}
+
+impl Filter<'_> {
+    /// What a new state of the rule is to remember of its way.
+    pub(super) fn choose_route(&self, rule: Option<&KArc<Rule>>, src: &Addr, af: Af) -> Option<Route> {
+        let rule = rule?;
+        let pool = rule.pool.as_ref()?;
+        let choice = self
+            .given(rule, pool, src, af)
+            .or_else(|| pool.choose(&self.pf.kernel, self.interfaces, src))?;
+        Some(Route {
+            kind: rule.route,
+            choice,
+        })
+    }
+
+    /// Notes where a packet of a state goes.
+    #[inline]
+    pub(super) fn note_way(&self, extra: &Extra, state: &State, packet: &Packet) {
+        if let Some(route) = &extra.route {
+            self.note_route(route, packet, state.direction());
+        }
+    }
+
+    /// Notes where a packet goes whose connection began in direction `first`. False if there is no such interface.
+    pub(super) fn note_route(&self, route: &Route, packet: &Packet, first: Direction) {
+        let copy = match route.kind {
+            abi::Route::To if packet.direction == first => false,
+            abi::Route::ReplyTo if packet.direction != first => false,
+            abi::Route::DupTo => true,
+            _ => return,
+        };
+        let Choice { addr, interface } = route.choice;
+        let next = if addr.is_zero() { packet.dst } else { addr };
+        let hop = self.interfaces.ifindex(interface).map(|ifindex| Hop {
+            ifindex,
+            next: next.to_ip(packet.af),
+        });
+        self.way.set(match (hop, copy) {
+            (Some(hop), copy) => Some(Ok(Way { copy, hop })),
+            (None, true) => None,
+            // The interface is gone, and any other would be the wrong one.
+            (None, false) => Some(Err(Nowhere)),
+        });
+    }
+}
+
+/// There is no such interface.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nowhere;
+
+/// Sends a copy of a packet, cut if the packet is to be.
+#[inline(never)]
+pub(super) fn send_copy(pf: &Pf, mut copy: Mbuf, direction: Direction, hop: Hop, cut: Option<&Cut>) {
+    if copy.mark_from_pf().is_ok() && copy.settle_checksums(direction).is_ok() && fits(pf, &copy, hop, cut).is_ok() {
+        // Nobody hears of what becomes of it.
+        let _ = send_on(pf, copy, hop, cut);
+    }
+}
+
+/// Whether a packet can leave there, be it in fragments; if not, what its sender hears.
+fn fits(pf: &Pf, packet: &Mbuf, hop: Hop, cut: Option<&Cut>) -> Result<(), Option<Problem>> {
+    let mtu = pf.kernel.mtu(hop.ifindex).ok_or(None)?;
+    let longest = cut.map_or(packet.len(), |cut| cut.longest(packet.len()));
+    if longest <= usize::from(mtu) || packet.is_cut_later() || ttl::may_be_fragmented(packet) {
+        Ok(())
+    } else {
+        Err(Some(Problem::TooBig(mtu)))
+    }
+}
+
+/// Sends a diverted packet, which crossed `ifindex` in this direction, on its way. It is not the caller's any more.
+#[inline(never)]
+pub(super) fn divert(
+    pf: &Pf,
+    level: &SoftNet,
+    (mut direction, mut ifindex): (Direction, u16),
+    mut packet: Mbuf,
+    mut hop: Hop,
+    mut cut: Option<Cut>,
+) -> Verdict {
+    for _ in 0..DIVERSIONS {
+        if direction == Direction::Out && ifindex == hop.ifindex {
+            // It was judged there.
+            return send(pf, packet, hop, cut.as_ref());
+        }
+        if direction == Direction::In {
+            // What an interface has verified is nothing that another one owes.
+            let settled = packet.settle_checksums(direction);
+            match settled.and_then(|()| ttl::lower(&mut packet)) {
+                Ok(true) => (),
+                Ok(false) => {
+                    pf.kernel.report(packet, ifindex, Problem::Expired);
+                    return Verdict::Routed;
+                }
+                Err(_) => {
+                    pf.stats.count(abi::Reason::Memory);
+                    return Verdict::Drop;
+                }
+            }
+        }
+        match fits(pf, &packet, hop, cut.as_ref()) {
+            Ok(()) => (),
+            Err(Some(problem)) => {
+                pf.kernel.report(packet, ifindex, problem);
+                return Verdict::Routed;
+            }
+            Err(None) => return Verdict::Drop,
+        }
+        (direction, ifindex) = (Direction::Out, hop.ifindex);
+        match judge_one(pf, level, direction, ifindex, packet, None) {
+            Outcome::Pass(judged, again) => return send(pf, judged, hop, again.or(cut).as_ref()),
+            Outcome::Drop => return Verdict::Drop,
+            // The one that makes the others whole takes them along.
+            Outcome::Kept => return Verdict::Kept,
+            Outcome::Divert(judged, next, again) => (packet, hop, cut) = (judged, next, again.or(cut)),
+        }
+    }
+    Verdict::Drop
+}
+
+fn send(pf: &Pf, mut packet: Mbuf, hop: Hop, cut: Option<&Cut>) -> Verdict {
+    let settled = packet.settle_checksums(Direction::Out);
+    if settled.and_then(|()| send_on(pf, packet, hop, cut)).is_err() {
+        pf.stats.count(abi::Reason::Memory);
+        return Verdict::Drop;
+    }
+    Verdict::Routed
+}
+
+/// Hands a packet over, or the fragments that it is cut into.
+fn send_on(pf: &Pf, packet: Mbuf, hop: Hop, cut: Option<&Cut>) -> Result<(), NoMemory> {
+    let divert = |packet| pf.kernel.divert(packet, hop.ifindex, hop.next);
+    match cut {
+        Some(cut) => cut.apply(packet, divert),
+        None => {
+            divert(packet);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Packets that rules send another way than the routing table: route-to, reply-to, dup-to.
+
+use pf::kpi::Problem;
+use pf_abi::*;
+
+use crate::common::packets::*;
+use crate::common::rules::*;
+use crate::gate::{BLOCKED, Gate};
+
+/// What is diverted does not go on.
+const GONE: Result<Vec<u8>, Option<Reason>> = Err(None);
+
+fn gate(rules: &[Loaded]) -> Gate {
+    let gate = Gate::new(&[]);
+    gate.each(|machine| {
+        machine.pf.attach_interface(4, b"em2").unwrap();
+        machine.load(RulesetKind::Filter, rules).unwrap();
+    });
+    gate
+}
+
+fn out() -> Ip {
+    ip("10.0.0.1", "198.51.100.7")
+}
+
+/// The packet as a router sends it on.
+fn hopped(ip: &Ip) -> Ip {
+    Ip {
+        ttl: ip.ttl - 1,
+        ..ip.clone()
+    }
+}
+
+fn any() -> Loaded {
+    (pass().keep_state(), vec![])
+}
+
+#[test]
+fn packets_of_a_state_take_its_way_and_answers_do_not() {
+    for (ip, gateway) in [
+        (out(), "192.0.2.254"),
+        (ip("fd00::1", "2001:db8:7::7"), "2001:db8:2::fe"),
+    ] {
+        let rule = pass().inward().on("em1").keep_state();
+        let gate = gate(&[any(), routed(rule, Route::To, &[&format!("em2 {gateway}")])]);
+        for (flags, seq) in [(SYN, 1000), (SYN, 1000)] {
+            let syn = segment(1025, 80, flags, seq, 0);
+            assert_eq!(gate.receive_inside(&ip.tcp(&syn)), GONE);
+            assert_eq!(gate.routed(), [(4, gateway.to_owned(), hopped(&ip).tcp(&syn))]);
+        }
+        let answer = ip.back().tcp(&segment(80, 1025, SYN | ACK, 9000, 1001));
+        assert!(gate.cross(4, false, &answer).is_ok());
+        assert_eq!(gate.send_inside(&answer), Ok(answer));
+        assert_eq!((gate.routed(), gate.states()), (vec![], 2));
+    }
+}
+
+#[test]
+fn without_an_address_the_next_stop_is_the_destination() {
+    let gate = gate(&[routed(pass().inward().keep_state(), Route::To, &["em2"])]);
+    assert_eq!(gate.receive_inside(&out().udp(1025, 53, b"?")), GONE);
+    assert_eq!(gate.routed()[0].1, "198.51.100.7");
+}
+
+#[test]
+fn a_rule_without_state_routes_its_own_packets() {
+    let gate = gate(&[routed(pass().outward().on("em0"), Route::To, &["em2 192.0.2.254"])]);
+    let packet = out().udp(1025, 53, b"?");
+    assert_eq!(gate.send(&packet), GONE);
+    // The TTL was lowered when it was forwarded.
+    assert_eq!(gate.routed(), [(4, "192.0.2.254".to_owned(), packet.clone())]);
+    assert_eq!(gate.send_inside(&packet), Ok(packet));
+    assert_eq!(gate.states(), 0);
+}
+
+#[test]
+fn replies_go_back_where_the_request_came_from() {
+    let rule = pass().inward().on("em2").keep_state();
+    let gate = gate(&[any(), routed(rule, Route::ReplyTo, &["em2 192.0.2.254"])]);
+    let request = ip("198.51.100.7", "10.0.0.80");
+    let syn = request.tcp(&segment(1025, 80, SYN, 1000, 0));
+    assert_eq!(gate.cross(4, false, &syn), Ok(syn.clone()));
+    assert_eq!(gate.send_inside(&syn), Ok(syn));
+    assert_eq!(gate.routed(), []);
+    // The routing table would have it leave by em0.
+    let answer = request.back().tcp(&segment(80, 1025, SYN | ACK, 9000, 1001));
+    assert_eq!(gate.receive_inside(&answer), Ok(answer.clone()));
+    assert_eq!(gate.send(&answer), GONE);
+    assert_eq!(gate.routed(), [(4, "192.0.2.254".to_owned(), answer.clone())]);
+    // Where it is on the right interface already, the gateway still is the rule's.
+    assert_eq!(gate.cross(4, true, &answer), GONE);
+    assert_eq!(gate.routed(), [(4, "192.0.2.254".to_owned(), answer)]);
+}
+
+#[test]
+fn an_error_about_a_reply_takes_the_way_of_replies() {
+    let rule = pass().inward().on("em2").keep_state();
+    let gate = gate(&[any(), routed(rule, Route::ReplyTo, &["em2 192.0.2.254"])]);
+    let request = ip("198.51.100.7", "10.0.0.80").udp(1025, 53, b"?");
+    let arrived = gate.cross(4, false, &request).unwrap();
+    let error = ip("10.0.0.80", "198.51.100.7").error(&arrived);
+    assert_eq!(gate.send(&error), GONE);
+    assert_eq!(gate.routed(), [(4, "192.0.2.254".to_owned(), error)]);
+}
+
+#[test]
+fn a_copy_goes_the_other_way() {
+    let rule = pass().inward().on("em1").keep_state();
+    let gate = gate(&[any(), routed(rule, Route::DupTo, &["em2 192.0.2.254"])]);
+    let packet = out().udp(1025, 53, b"?");
+    let answer = out().back().udp(53, 1025, b"!");
+    assert_eq!(gate.receive_inside(&packet), Ok(packet.clone()));
+    assert_eq!(gate.send_inside(&answer), Ok(answer.clone()));
+    let copies = [packet, answer].map(|packet| (4, "192.0.2.254".to_owned(), packet));
+    assert_eq!(gate.routed(), copies);
+}
+
+#[test]
+fn uplinks_share_the_load() {
+    let hops = ["em0 192.0.2.254", "em2 203.0.113.254"];
+    let mut rule = routed(pass().inward().on("em1").keep_state(), Route::To, &hops);
+    rule = rule.choosing(PoolKind::RoundRobin);
+    let by = |gate: &Gate, host: u8, port: u16| {
+        let from = ip(&format!("10.0.0.{host}"), "198.51.100.7");
+        assert_eq!(gate.receive_inside(&from.udp(port, 53, b"?")), GONE);
+        gate.routed()[0].0
+    };
+    let turns = gate(&[any(), rule.clone()]);
+    assert_eq!([1025, 1026, 1027, 1028].map(|port| by(&turns, 1, port)), [1, 4, 1, 4]);
+    assert_eq!(by(&turns, 1, 1026), 4, "a connection stays where it is");
+    let sticky = gate(&[any(), rule.sticky()]);
+    assert_eq!([1025, 1026, 1027].map(|port| by(&sticky, 1, port)), [1; 3]);
+    assert_eq!([1025, 1026, 1027].map(|port| by(&sticky, 2, port)), [4; 3]);
+}
+
+#[test]
+fn the_other_interface_has_its_own_rules() {
+    let divert = routed(pass().inward().on("em1").keep_state(), Route::To, &["em2 192.0.2.254"]);
+    let gate = gate(&[(block(), vec![]), divert.clone()]);
+    assert_eq!(gate.receive_inside(&out().udp(1025, 53, b"?")), BLOCKED);
+    assert_eq!(gate.routed(), [], "nothing passes out of em2");
+    // Translated there.
+    let gate = self::gate(&[any(), divert]).nat(&[nat("203.0.113.1").on("em2").ports(0, 0)]);
+    assert_eq!(gate.receive_inside(&out().udp(1025, 53, b"?")), GONE);
+    let [(4, _, packet)] = &gate.routed()[..] else { panic!() };
+    assert_eq!(sound(packet), "203.0.113.1:1025 > 198.51.100.7:53");
+    let answer = ip("198.51.100.7", "203.0.113.1").udp(53, 1025, b"!");
+    let back = gate.cross(4, false, &answer).unwrap();
+    assert_eq!(
+        sound(&gate.send_inside(&back).unwrap()),
+        "198.51.100.7:53 > 10.0.0.1:1025"
+    );
+}
+
+#[test]
+fn no_packet_goes_round_in_circles() {
+    let gate = gate(&[
+        routed(pass().outward().on("em0"), Route::To, &["em2 192.0.2.254"]),
+        routed(pass().outward().on("em2"), Route::To, &["em0 203.0.113.254"]),
+    ]);
+    assert_eq!(gate.send(&out().udp(1025, 53, b"?")), BLOCKED);
+    assert_eq!(gate.routed(), []);
+}
+
+#[test]
+fn a_packet_at_its_end_is_reported() {
+    let rule = || pass().inward().on("em1");
+    let gate = gate(&[any(), routed(rule(), Route::To, &["em2 192.0.2.254"])]);
+    for last in [out(), ip("fd00::1", "2001:db8:7::7")] {
+        let gate = match last.src.is_ipv4() {
+            true => &gate,
+            false => &self::gate(&[any(), routed(rule(), Route::To, &["em2"])]),
+        };
+        assert_eq!(gate.receive_inside(&Ip { ttl: 1, ..last }.udp(1025, 53, b"?")), GONE);
+        assert_eq!((gate.reports(), gate.routed()), (vec![(2, Problem::Expired)], vec![]));
+    }
+}
+
+#[test]
+fn a_packet_that_is_too_long_is_reported_or_cut() {
+    let gate = gate(&[any(), routed(pass().inward().on("em1"), Route::To, &["em2"])]);
+    let mut packet = out().udp(1025, 53, &[0; 1480]);
+    assert_eq!(gate.receive_inside(&packet), GONE);
+    assert_eq!((gate.reports(), gate.routed().len()), (vec![], 1));
+    packet[6] = 0x40;
+    packet[10..12].fill(0);
+    let sum = checksum(&[&packet[..20]]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    assert_eq!(gate.receive_inside(&packet), GONE);
+    assert_eq!(
+        (gate.reports(), gate.routed().len()),
+        (vec![(2, Problem::TooBig(1500))], 0)
+    );
+    let packet = ip("fd00::1", "2001:db8:7::7").udp(1025, 53, &[0; 1480]);
+    assert_eq!(gate.receive_inside(&packet), GONE);
+    assert_eq!(gate.reports(), [(2, Problem::TooBig(1500))]);
+}
+
+#[test]
+fn a_way_that_is_gone_leads_nowhere() {
+    let gate = gate(&[
+        any(),
+        routed(pass().inward().on("em1").keep_state(), Route::To, &["em2"]),
+    ]);
+    let packet = out().udp(1025, 53, b"?");
+    assert_eq!(gate.receive_inside(&packet), GONE);
+    assert_eq!(gate.routed().len(), 1);
+    gate.each(|machine| machine.pf.detach_interface(4).unwrap());
+    assert_eq!(gate.receive_inside(&packet), BLOCKED);
+    assert_eq!(gate.routed(), []);
+    gate.each(|machine| machine.pf.attach_interface(7, b"em2").unwrap());
+    assert_eq!(gate.receive_inside(&packet), GONE);
+    assert_eq!(gate.routed()[0].0, 7);
+}
+
+#[test]
+fn fastroute_is_the_way_of_the_routing_table() {
+    let gate = gate(&[routed(pass().inward().keep_state(), Route::Fast, &[])]);
+    let packet = out().udp(1025, 53, b"?");
+    assert_eq!(gate.receive_inside(&packet), Ok(packet));
+}
+
+#[test]
+fn a_way_needs_an_interface() {
+    let gate = gate(&[]);
+    let mut rule = routed(pass().inward(), Route::To, &["em2 192.0.2.254"]);
+    rule.1[0].ifname = IfName::EMPTY;
+    let load = |rule: Loaded| gate.machine().load(RulesetKind::Filter, &[rule]);
+    assert_eq!(load(rule), Err(pf::kpi::Errno::Einval));
+    assert_eq!(load(routed(pass(), Route::To, &[])), Err(pf::kpi::Errno::Einval));
+    assert_eq!(load(routed(pass(), Route::Fast, &["em2"])), Err(pf::kpi::Errno::Einval));
+}
+
+#[test]
+fn a_restored_state_takes_its_way_again() {
+    let hops = ["em0 192.0.2.254", "em2 203.0.113.254"];
+    let rule = routed(pass().inward().on("em1").keep_state(), Route::To, &hops).choosing(PoolKind::RoundRobin);
+    let gate = gate(&[rule]);
+    for port in [1025, 1026] {
+        assert_eq!(gate.receive_inside(&out().udp(port, 53, b"?")), GONE);
+    }
+    assert_eq!(gate.routed().iter().map(|(by, ..)| *by).collect::<Vec<_>>(), [1, 4]);
+    gate.each(|machine| {
+        let states = machine.dump();
+        machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap();
+        assert_eq!(machine.add_states(&states), Ok(2));
+    });
+    for (port, by) in [(1026, 4), (1025, 1)] {
+        assert_eq!(gate.receive_inside(&out().udp(port, 53, b"?")), GONE);
+        assert_eq!(gate.routed()[0].0, by);
+    }
+}
