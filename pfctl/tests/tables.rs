@@ -172,9 +172,15 @@ fn a_load_that_fails_leaves_the_tables() {
 fn tables_stand_in_anchors() {
     let directory = tempfile::tempdir().unwrap();
     let inner = file(directory.path(), "inner", "table <bad> persist { 10.0.0.3 }\n");
+    let other = file(
+        directory.path(),
+        "other",
+        "table <bad> { 10.0.0.2 }\nblock from <bad>\n",
+    );
     let config = compile(&format!(
         "table <bad> persist {{ 10.0.0.1 }}\n\
-         anchor one {{\n table <bad> {{ 10.0.0.2 }}\n block from <bad>\n}}\n\
+         anchor one\n\
+         load anchor one from \"{other}\"\n\
          anchor two\n\
          load anchor two from \"{inner}\"\n"
     ))

@@ -563,7 +563,7 @@ mod tests {
         assert_eq!(parsed(&["-Fa"]).unwrap().flush, Some(Flush::All));
         assert_eq!(parsed(&["-k", "a", "-k", "b"]).unwrap().kill, ["a", "b"]);
         assert!(parsed(&["-s", "x"]).is_err());
-        assert!(parsed(&["-F", "Sources"]).is_err());
+        assert_eq!(parsed(&["-F", "Sources"]).unwrap().flush, Some(Flush::Sources));
         assert!(parsed(&["-t", "a"]).is_err() && parsed(&["-t", "", "-T", "show"]).is_err());
         assert!(parsed(&["10.0.0.1"]).is_err() && parsed(&["-T", "x"]).is_err());
         let arguments = parsed(&["-t", "bad", "-T", "e", "60"]).unwrap();
