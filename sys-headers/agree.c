@@ -116,6 +116,7 @@ void	getbinuptime(struct bintime *);
 void	xc_barrier(unsigned int);
 
 /* netinet6/in6_offload.h */
+int	ip6_tso_output(struct ifnet *, struct ifnet *, struct mbuf *, const struct sockaddr_in6 *, struct rtentry *);
 void	in6_undefer_cksum_tcpudp(struct mbuf *);
 
 /* --- what NetBSD installs, and the module is built on -------------------------------------------------------------- */

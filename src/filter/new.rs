@@ -94,6 +94,7 @@ impl<'a> Filter<'a> {
     }
 
     /// The filter rule that decides about the packet.
+    #[inline(never)]
     fn decide<'c>(&self, config: &'c Config, packet: &Packet, subject: &mut Subject) -> Option<Decision<'c>> {
         let mut around = self.surroundings();
         let asks = config.asks();
@@ -128,6 +129,7 @@ impl<'a> Filter<'a> {
     /// Gives a packet that passes its translated ends, and makes a state for it. The answer says if it is held, nevertheless.
     /// The packet comes first: one that cannot be
     /// written to leaves no state behind, and one whose state cannot be made is dropped as it is.
+    #[inline(never)]
     fn remember(
         &self,
         packet: &mut Packet,

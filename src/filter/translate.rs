@@ -27,6 +27,7 @@ pub(super) struct Translation<'c> {
 impl Filter<'_> {
     /// The translation rule that is about the packet, and the three ends that it gives it; `subject` becomes what the filter
     /// rules are to see.
+    #[inline(never)]
     pub(super) fn translate<'c>(
         &self,
         config: &'c Config,

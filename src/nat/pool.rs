@@ -38,6 +38,18 @@ fn size(mask: &Addr, af: Af) -> u128 {
     1u128.checked_shl(host_bits.into()).unwrap_or(1 << 127)
 }
 
+/// A place counted round, of `len`; nothing where that is 0. Without a division of 128 bits, which not every kernel has: where there are more
+/// than 2^64 addresses and not a power of two, it is a place all the same, if not that which counting round would come to.
+fn round(place: u128, len: u128) -> Option<u128> {
+    let mask = len.checked_next_power_of_two().map_or(u128::MAX, |power| power - 1);
+    match (len, u64::try_from(len)) {
+        (0, _) => None,
+        (len, _) if len.is_power_of_two() => Some(place & mask),
+        (_, Ok(len)) => Some((place as u64 % len).into()),
+        (len, Err(_)) => Some(place & mask).map(|place| if place < len { place } else { place - len }),
+    }
+}
+
 impl Target {
     /// How many addresses it has; of an interface, that is asked each time, and 0 here.
     fn fixed_len(&self) -> u128 {
@@ -211,7 +223,7 @@ impl Pool {
 
     /// The address at a place, counted round, of so many that there are.
     fn at(&self, place: u128, len: u128, interfaces: &Interfaces) -> Option<Choice> {
-        let place = place.checked_rem(len)?;
+        let place = round(place, len)?;
         let (entry, place) = if self.dynamic {
             let mut place = place;
             self.entries.iter().find_map(|entry| {
@@ -386,6 +398,26 @@ mod tests {
 
     fn v4(choice: Choice) -> [u8; 4] {
         choice.addr.octets_v4()
+    }
+
+    #[test]
+    fn a_place_is_counted_round() {
+        let past = u128::from(u64::MAX);
+        for (place, len, expected) in [
+            (7, 0, None),
+            (7, 1, Some(0)),
+            (7, 4, Some(3)),
+            (7, 3, Some(1)),
+            (past + 8, past + 1, Some(7)),
+        ] {
+            assert_eq!(round(place, len), expected, "{place} of {len}");
+        }
+        // Not a power of two, and more than a word holds: still one of them.
+        for place in [0, 1, 3 << 65, 3 << 66, u128::MAX] {
+            assert!(round(place, 3 << 65).is_some_and(|place| place < 3 << 65));
+            assert!(round(place, u128::MAX).is_some());
+        }
+        assert_eq!(round(5, 3 << 65), Some(5));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use pf_abi as abi;
 
 use super::{Action, Answer, Endpoint};
 use crate::kpi::Errno;
+use crate::mem::KBox;
 use crate::nat::{Pool, Purpose};
 use crate::source::Limits;
 use crate::wire::Af;
@@ -71,7 +72,7 @@ pub(super) fn pool(
     addresses: &[abi::PoolAddr],
     af: Option<Af>,
     inside: &Endpoint,
-) -> Result<Option<Pool>, Errno> {
+) -> Result<Option<KBox<Pool>>, Errno> {
     let purpose = match abi::Action::try_from(source.action) {
         Ok(abi::Action::Nat | abi::Action::Rdr) => Purpose::Translation,
         Ok(abi::Action::Binat) => Purpose::Binat,
@@ -84,7 +85,7 @@ pub(super) fn pool(
     if purpose != Purpose::Route && source.rt != abi::PF_NOPFROUTE {
         return Err(Errno::Einval);
     }
-    let pool = Pool::new(&source.rpool, addresses, af, purpose)?;
+    let pool = KBox::new(Pool::new(&source.rpool, addresses, af, purpose)?)?;
     if purpose == Purpose::Binat && !inside.is_network() {
         return Err(Errno::Einval);
     }

@@ -234,11 +234,11 @@ pub struct Rule {
     /// States that the rule may have; 0 for no limit.
     pub max_states: u32,
     /// Timeouts of its own, by PFTM_*; 0 where the global one applies.
-    pub timeouts: [u32; abi::Timeout::COUNT],
+    pub timeouts: KBox<[u32; abi::Timeout::COUNT]>,
     /// How packets are normalised.
     pub scrub: Scrub,
     /// Where a translation takes addresses and ports from.
-    pub pool: Option<Pool>,
+    pub pool: Option<KBox<Pool>>,
     /// Where its packets queue, in a kernel with queues.
     pub queues: Option<Queues>,
     /// Where packets that it passes go; the pool says where to, if that is not where the routing table says.
@@ -357,7 +357,7 @@ impl Rule {
             allow_opts: source.allow_opts != 0,
             translate_pass: source.natpass != 0,
             max_states: source.max_states,
-            timeouts: source.timeout,
+            timeouts: KBox::new(source.timeout)?,
             scrub,
             pool,
             queues: None,
@@ -395,7 +395,7 @@ impl Rule {
 
     /// Whether its pool is `sticky-address`.
     pub fn is_sticky(&self) -> bool {
-        self.pool.as_ref().is_some_and(Pool::is_sticky)
+        self.pool.as_ref().is_some_and(|pool| pool.is_sticky())
     }
 
     /// What it has counted.

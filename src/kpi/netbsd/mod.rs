@@ -195,15 +195,15 @@ impl Kernel {
     /// The caller holds no lock and is in no read section.
     pub fn divert(&self, packet: Mbuf, ifindex: u16, next: IpAddr) {
         let mut packet = packet;
-        let (mut v4, mut v6) = ([0; 4], [0; 16]);
-        let (header, next, is_ipv6): (usize, &mut [u8], bool) = match next {
+        let (v4, v6);
+        let (header, next, is_ipv6): (usize, &[u8], bool) = match next {
             IpAddr::V4(next) => {
                 v4 = next.octets();
-                (60, &mut v4, false)
+                (60, &v4, false)
             }
             IpAddr::V6(next) => {
                 v6 = next.octets();
-                (40, &mut v6, true)
+                (40, &v6, true)
             }
         };
         let header = header.min(packet.len());
