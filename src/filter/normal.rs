@@ -106,11 +106,14 @@ impl Filter<'_> {
 #[inline(never)]
 pub(super) fn send_cut(pf: &Pf, direction: Direction, packet: Mbuf, ifindex: u16, cut: &Cut) -> Verdict {
     let mut lost = false;
+    let tag = packet.tag();
     let outcome = cut.apply(packet, |mut fragment| {
         let marked = match direction {
             Direction::In => fragment.mark_refragmented(),
             Direction::Out => fragment.mark_from_pf(),
         };
+        // The first has what the whole had, the others have nothing; the whole that they make on their way out has the first's.
+        let marked = marked.and_then(|()| if tag == 0 { Ok(()) } else { fragment.set_tag(tag) });
         match (marked, direction) {
             (Ok(()), Direction::In) => pf.kernel.input(ifindex, fragment),
             (Ok(()), Direction::Out) => pf.kernel.output(fragment),

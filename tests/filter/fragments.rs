@@ -224,6 +224,23 @@ fn ipv6_is_translated_as_a_whole_on_its_way_through() {
 }
 
 #[test]
+fn a_tag_goes_along_with_what_is_cut() {
+    let name = CName::new("inside").unwrap();
+    let gate = Gate::new(&[
+        block(),
+        pass().inward().change(|rule| rule.tagname = name),
+        pass().outward().change(|rule| rule.match_tagname = name),
+    ])
+    .scrub(&[scrub().inward()]);
+    for part in parts(&big(&v6(), 4000), 1232) {
+        assert_eq!(gate.receive_inside(&part), KEPT);
+    }
+    let fates = gate.forward_returned(1);
+    assert_eq!(fates, vec![KEPT; 4]);
+    assert_eq!(join(&gate.answers()), big(&v6(), 4000));
+}
+
+#[test]
 fn a_fragment_that_is_the_whole_waits_for_nobody() {
     let packet = v6().with_fragment(0, false).udp(1025, 53, b"question");
     assert_eq!(gate(scrub()).send(&packet), Ok(packet));
