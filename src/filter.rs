@@ -16,6 +16,7 @@
 
 pub(crate) mod burst;
 mod error;
+mod explain;
 mod known;
 mod log;
 mod new;

@@ -87,6 +87,8 @@ pub struct Pf {
     scrubs: AtomicBool,
     /// DIOCSETDEBUG.
     debug: AtomicU32,
+    /// When the log was last told of a packet that does not fit its state, in seconds of uptime.
+    explained: AtomicU32,
     /// DIOCSETHOSTID: who makes states here, in network order.
     host_id: AtomicU32,
     control: KBox<Mutex<Control>>,
@@ -130,6 +132,7 @@ impl Pf {
             hold: SpinLock::new(None),
             scrubs: AtomicBool::new(false),
             debug: AtomicU32::new(pf_abi::PF_DEBUG_URGENT),
+            explained: AtomicU32::new(0),
             host_id: AtomicU32::new(host_id),
             control: Self::new_control()?,
             sweep: Mutex::new(Sweep::default())?,

@@ -62,12 +62,10 @@ pub(crate) fn tick(pf: &Pf) {
         sweep.next = place.unwrap_or(0);
         pf.stats.count_removals(removed);
         source::expire(pf, &mut sweep.source);
+        proxy::tick(pf);
     }
     drop(sweep);
     source::flush(pf);
-    if !pf.is_locked() {
-        proxy::tick(pf);
-    }
     pf.norm
         .purge(pf.kernel.uptime(), pf.timeouts.get(Timeout::Frag), &pf.stats);
     pf.states.reap(&pf.passive);

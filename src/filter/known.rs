@@ -66,7 +66,10 @@ impl Filter<'_> {
                 return Err(Reason::SrcLimit.into());
             }
             Fit::Good => (),
-            Fit::Mismatch => return Err(Reason::StateMismatch.into()),
+            Fit::Mismatch => {
+                self.explain(state, packet);
+                return Err(Reason::StateMismatch.into());
+            }
             Fit::HalfOpen => {
                 return Err(Refusal {
                     reason: Some(Reason::StateMismatch),

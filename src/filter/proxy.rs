@@ -255,7 +255,7 @@ impl Filter<'_> {
     }
 }
 
-/// Asks servers again that have not answered, once a second. Called with no lock held.
+/// Asks servers again that have not answered, once a second. Called with no spin lock held.
 pub(crate) fn tick(pf: &Pf) {
     let waiting = {
         let level = SoftNet::raise();

@@ -362,6 +362,62 @@ fn phase(src: &Peer, dst: &Peer) -> Timeout {
     }
 }
 
+/// Why a segment is none of its connection's: what [`track`] has looked at, for whoever has to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// A reset that is not at the next number, nor at what was acknowledged.
+    Reset,
+    /// A SYN of an end that was seen.
+    Syn,
+    /// Data beyond what the receiver takes.
+    Beyond,
+    /// Data from longer ago than a window.
+    Old,
+    /// It acknowledges what the other end was not seen to send.
+    AckAhead,
+    /// What it acknowledges was acknowledged long ago.
+    AckBehind,
+    /// None of these by itself.
+    Other,
+}
+
+impl Misfit {
+    /// In words, for the log.
+    pub fn text(self) -> &'static str {
+        match self {
+            Misfit::Reset => "reset off its number",
+            Misfit::Syn => "SYN inside the connection",
+            Misfit::Beyond => "data beyond the window",
+            Misfit::Old => "data before the window",
+            Misfit::AckAhead => "acknowledges the unsent",
+            Misfit::AckBehind => "acknowledges too little",
+            Misfit::Other => "mismatch",
+        }
+    }
+}
+
+/// The first thing that is wrong with a segment of `src` that [`track`] has refused.
+pub fn explain(src: &Peer, dst: &Peer, segment: &Segment) -> Misfit {
+    let scaling = src.scales() && dst.scales();
+    let (src_shift, dst_shift) = if scaling { (src.shift(), dst.shift()) } else { (0, 0) };
+    let acknowledges = segment.has(TcpFlags::ACK) && dst.is_known();
+    if segment.has(TcpFlags::RST) && !hits(segment, src, dst) {
+        Misfit::Reset
+    } else if segment.has(TcpFlags::SYN) && src.is_known() {
+        Misfit::Syn
+    } else if !src.seqhi.geq(segment.end) {
+        Misfit::Beyond
+    } else if !segment.end.geq(src.seqlo - dst.window(dst_shift)) {
+        Misfit::Old
+    } else if acknowledges && !(dst.seqlo + MAX_ACK_SKEW).geq(segment.ack) {
+        Misfit::AckAhead
+    } else if acknowledges && !segment.ack.geq(dst.seqlo - (MAX_ACK_SKEW << src_shift)) {
+        Misfit::AckBehind
+    } else {
+        Misfit::Other
+    }
+}
+
 /// Whether a segment that an ICMP error quotes was sent by `src` of late. `seq` is its sequence number.
 pub fn was_sent(src: &Peer, dst: &Peer, seq: Seq) -> bool {
     let shift = if src.scales() && dst.scales() { dst.shift() } else { 0 };

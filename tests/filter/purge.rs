@@ -217,6 +217,48 @@ fn states_live_shorter_as_the_table_fills() {
 }
 
 #[test]
+fn a_rule_with_adaptive_timeouts_of_its_own_counts_its_own_states() {
+    let own = pass()
+        .proto(UDP)
+        .port(53)
+        .keep_state()
+        .timeout(Timeout::AdaptiveStart, 10)
+        .timeout(Timeout::AdaptiveEnd, 30);
+    let gate = Gate::new(&[pass().keep_state(), own]);
+    gate.each(|machine| machine.set_timeout(Timeout::Interval, 1));
+    // Others do not count, and do not shrink.
+    for port in 1..=100 {
+        gate.send(&v4().udp(port, 80, b"question")).unwrap();
+    }
+    for port in 1..=20 {
+        gate.send(&v4().udp(port, 53, b"question")).unwrap();
+    }
+    gate.tick(29);
+    assert_eq!((gate.rule(0).states, gate.rule(1).states), (100, 20));
+    gate.tick(1);
+    let left = gate.rule(1).states;
+    assert!((10..20).contains(&left), "half of the time: {left}");
+    gate.tick(29);
+    assert_eq!(
+        (gate.rule(0).states, gate.rule(1).states > 0),
+        (100, true),
+        "fewer of them have more time"
+    );
+    gate.tick(1);
+    assert_eq!((gate.rule(0).states, gate.rule(1).states), (0, 0));
+    // A rule without an end does not shrink, whatever the global ones are.
+    let gate = Gate::new(&[pass().keep_state().timeout(Timeout::AdaptiveStart, 1)]);
+    gate.each(|machine| {
+        machine.set_timeout(Timeout::Interval, 1);
+        machine.set_timeout(Timeout::AdaptiveStart, 1);
+        machine.set_timeout(Timeout::AdaptiveEnd, 2);
+    });
+    fill(&gate, 20);
+    gate.tick(50);
+    assert_eq!(gate.states(), 20);
+}
+
+#[test]
 fn a_rule_outlives_its_rulesets_as_long_as_it_has_states() {
     let gate = Gate::new(&[pass().keep_state().timeout(Timeout::UdpFirst, 300)]);
     gate.send(&v4().udp(1025, 53, b"question")).unwrap();

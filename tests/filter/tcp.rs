@@ -1,11 +1,15 @@
 //! TCP as it crosses the filter: options read from the packet, resets that go out, states that make way. The windows themselves
 //! are tested beside the code.
 
+use std::sync::{Arc, Mutex};
+
+use pf::kpi::{Direction, Kernel, Mbuf};
 use pf_abi::*;
 
+use crate::common::Machine;
 use crate::common::packets::*;
 use crate::common::rules::*;
-use crate::gate::{BLOCKED, Gate, dropped};
+use crate::gate::{BLOCKED, Gate, dropped, judge};
 
 fn there() -> Ip {
     ip("10.0.0.1", "198.51.100.7")
@@ -245,4 +249,59 @@ fn a_connection_goes_on_behind_a_filter_that_restored_it() {
                 .unwrap();
         }
     }
+}
+
+#[test]
+fn the_log_says_what_is_wrong_with_a_segment_where_it_is_asked_for() {
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let to = lines.clone();
+    let log = move |_, line: std::fmt::Arguments<'_>| to.lock().unwrap().push(line.to_string());
+    let machine = Machine::of(Kernel::seeded(1).with_log(Box::new(log)));
+    machine.command(DIOCSTART).unwrap();
+    let rules = [(pass().modulate_state(), vec![])];
+    machine.load(RulesetKind::Filter, &rules).unwrap();
+    let cross = |direction, packet: &[u8]| judge(&machine, 1, direction, Mbuf::from_bytes(packet));
+    let seen = cross(Direction::Out, &there().tcp(&segment(1025, 80, SYN, 1000, 0))).unwrap();
+    let isn = u32::from_be_bytes(seen[24..28].try_into().unwrap());
+    let answer = segment(80, 1025, SYN | ACK, 9000, isn.wrapping_add(1)).with_window(1000);
+    cross(Direction::In, &there().back().tcp(&answer)).unwrap();
+    let strangers = [
+        (segment(1025, 80, RST, 500, 0), "reset off its number"),
+        (segment(1025, 80, SYN, 1 << 30, 0), "SYN inside the connection"),
+        (segment(1025, 80, ACK, 3000, 0).with_data(10), "data beyond the window"),
+        (
+            segment(1025, 80, PUSH, 1001u32.wrapping_sub(1 << 20), 0).with_data(10),
+            "data before the window",
+        ),
+        (segment(1025, 80, ACK, 1001, 1 << 31).with_data(10), "acknowledges "),
+    ];
+    let refuse = |segment: &Segment| {
+        let packet = there().tcp(segment);
+        assert_eq!(
+            cross(Direction::Out, &packet),
+            dropped(Reason::StateMismatch),
+            "{segment:?}"
+        );
+        std::mem::take(&mut *lines.lock().unwrap())
+    };
+    for (stranger, _) in &strangers {
+        assert_eq!(refuse(stranger), [""; 0], "unless asked");
+    }
+    machine.ioctl(DIOCSETDEBUG, &mut PF_DEBUG_NOISY.clone()).unwrap();
+    for (stranger, what) in &strangers {
+        let said = refuse(stranger);
+        let begin = format!("BAD state: {what}");
+        assert!(said.len() == 1 && said[0].starts_with(&begin), "{begin}, {said:?}");
+        assert!(said[0].contains("10.0.0.1:1025 > 198.51.100.7:80"), "{said:?}");
+        assert!(
+            said[0].contains(&format!("seq={}", stranger.seq)) && said[0].len() < 256,
+            "{said:?}"
+        );
+    }
+    // One a second, where there may be many.
+    machine.ioctl(DIOCSETDEBUG, &mut PF_DEBUG_MISC.clone()).unwrap();
+    machine.advance(1);
+    assert_eq!([0; 3].map(|_| refuse(&strangers[0].0).len()), [1, 0, 0]);
+    machine.advance(1);
+    assert_eq!(refuse(&strangers[0].0).len(), 1);
 }
