@@ -36,6 +36,11 @@ fn pass_keeps_state_unless_told() {
         "pass proto tcp all flags S/SA modulate state",
     );
     check("pass proto udp modulate state", "pass proto udp all keep state");
+    check(
+        "pass in proto { tcp udp } to port 4711 synproxy state (max 7, no-sync, tcp.first 5)",
+        "pass in proto tcp from any to any port = 4711 flags S/SA synproxy state (max 7, no-sync, tcp.first 5)\n\
+         pass in proto udp from any to any port = 4711 keep state (max 7, no-sync, tcp.first 5)",
+    );
 }
 
 #[test]
@@ -408,6 +413,32 @@ fn options_are_collected() {
     assert_eq!(options.skip, ["lo0", "em1"]);
     assert_eq!(options.host_id, Some(16));
     assert!(config.echo.contains(&"set skip on { lo0 em1 }".to_owned()));
+}
+
+#[test]
+fn an_optimization_is_a_set_of_timeouts() {
+    let of = |name: &str| {
+        let config = compile(&format!("set optimization {name}")).unwrap();
+        let timeout = |timeout| config.options.timeout(timeout);
+        [
+            Timeout::TcpFirst,
+            Timeout::TcpOpening,
+            Timeout::TcpEstablished,
+            Timeout::TcpClosing,
+            Timeout::TcpFinWait,
+            Timeout::TcpClosed,
+        ]
+        .map(timeout)
+    };
+    assert_eq!(of("normal"), [120, 30, 86_400, 900, 45, 90]);
+    assert_eq!(of("default"), of("normal"));
+    assert_eq!(of("high-latency"), [180, 35, 86_400, 905, 50, 95]);
+    assert_eq!(of("satellite"), of("high-latency"));
+    assert_eq!(of("conservative"), [3600, 900, 432_000, 3600, 600, 180]);
+    assert_eq!(of("aggressive"), [30, 5, 18_000, 60, 30, 30]);
+    // The order of the lines counts.
+    let config = compile("set optimization aggressive\nset timeout tcp.first 77").unwrap();
+    assert_eq!(config.options.timeout(Timeout::TcpFirst), 77);
 }
 
 #[test]
