@@ -129,8 +129,10 @@ fn states_that_come_and_go_between_chunks_do_not_disturb_the_others() {
         }
         cursor = arg.cursor;
         // The table grows to many times its size meanwhile.
-        let more: Vec<_> = (0..200).map(|n| connection(1000 + round * 200 + n)).collect();
-        machine.add_states(&more).unwrap();
+        if round < 10 {
+            let more: Vec<_> = (0..200).map(|n| connection(1000 + round * 200 + n)).collect();
+            machine.add_states(&more).unwrap();
+        }
     }
     assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "none twice");
     assert!(stay.iter().all(|id| seen.contains(id)));
