@@ -1,5 +1,6 @@
 //! See `tests/fuzzing/ioctls.rs`, which an ordinary test replays over the corpus.
 #![no_main]
+#![allow(dead_code, reason = "each target takes what it needs")]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -10,4 +11,4 @@ mod invariants;
 #[path = "../../tests/fuzzing/ioctls.rs"]
 mod target;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| target::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| target::run(bytes, 8));

@@ -12,15 +12,15 @@ mod packets;
 use std::fs;
 use std::path::Path;
 
-/// Runs a target over each file of its corpus.
-fn replay(target: &str, run: fn(&[u8])) {
+/// Runs a target over each file of its corpus, and checks after each step.
+fn replay(target: &str, run: fn(&[u8], usize)) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let files = fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{}: {error}", corpus.display()));
     let mut count = 0;
     for file in files {
         let path = file.unwrap().path();
         // What goes wrong names the file that makes it.
-        let named = std::panic::catch_unwind(|| run(&fs::read(&path).unwrap()));
+        let named = std::panic::catch_unwind(|| run(&fs::read(&path).unwrap(), 1));
         assert!(named.is_ok(), "{}", path.display());
         count += 1;
     }
