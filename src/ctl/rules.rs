@@ -535,6 +535,7 @@ fn make_rule(
     numbers.tables = RuleTables {
         src: tables::refer(pf, control, home.path(), &source.src.addr)?,
         dst: tables::refer(pf, control, home.path(), &source.dst.addr)?,
+        overload: tables::refer_to_overload(pf, control, home.path(), &source.overload_tblname)?,
     };
     numbers.home = Some(home);
     numbers.call = match arg.anchor_call.to_bytes().ok_or(Errno::Einval)? {

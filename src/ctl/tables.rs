@@ -112,6 +112,32 @@ pub(super) fn refer(pf: &Pf, control: &mut Control, anchor: &[u8], addr: &AddrWr
     Ok(Some(table))
 }
 
+/// The table into which a rule in the ruleset `anchor` puts sources, if it has one. It is defined from now on, if it was not.
+///
+/// # Errors
+/// ENOMEM, also where there are as many tables as there may be.
+pub(super) fn refer_to_overload(
+    pf: &Pf,
+    control: &mut Control,
+    anchor: &[u8],
+    name: &TableName,
+) -> Result<Option<TableRef>, Errno> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let limit = control.limit(Limit::Tables);
+    let table = control.tables.refer(anchor, name, limit, pf.kernel.wall_clock())?;
+    if !is_active(pf, table.table()) {
+        let mut changes = KVec::with_capacity(1)?;
+        changes.push(Change {
+            flags: Some(0),
+            ..emptied(table.table(), true)?
+        })?;
+        apply(pf, control, changes)?;
+    }
+    Ok(Some(table))
+}
+
 /// A table that a call names.
 struct Named {
     anchor: KVec<u8>,

@@ -6,7 +6,9 @@
 //! # Locking
 //! Takes a partition's lock of the source nodes, with no other held.
 
-use pf_abi::{LCNT_OVERLOAD_FLUSH, LCNT_SRCCONN, LCNT_SRCCONNRATE, LCNT_SRCNODES, LCNT_SRCSTATES, Reason};
+use pf_abi::{
+    LCNT_OVERLOAD_FLUSH, LCNT_OVERLOAD_TABLE, LCNT_SRCCONN, LCNT_SRCCONNRATE, LCNT_SRCNODES, LCNT_SRCSTATES, Reason,
+};
 
 use super::translate::Translation;
 use super::{Filter, Refusal};
@@ -152,10 +154,15 @@ impl Filter<'_> {
         let (Some(tie), Some(rule)) = (source, state.rule()) else {
             return;
         };
+        let node = tie.node();
+        if let Some(table) = &rule.overload {
+            pf.stats.count_limit(LCNT_OVERLOAD_TABLE);
+            pf.overloads.push(table, node.af, node.addr, &pf.kernel, self.level);
+        }
         let flush = rule.limits().flush;
         if flush != 0 {
             pf.stats.count_limit(LCNT_OVERLOAD_FLUSH);
-            pf.sources.ask_for_flush(tie.node(), flush);
+            pf.sources.ask_for_flush(node, flush);
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn refuse_unsupported(source: &abi::Rule) -> Result<(), Errno> {
         | abi::PFRULE_SRCTRACK
         | abi::PFRULE_RULESRCTRACK
         | super::scrub::FLAGS;
-    let asks = source.rule_flag & !flags != 0 || source.rtableid > 0 || !source.overload_tblname.is_empty();
+    let asks = source.rule_flag & !flags != 0 || source.rtableid > 0;
     if asks { Err(Errno::Eopnotsupp) } else { Ok(()) }
 }
 

@@ -143,6 +143,8 @@ pub struct RuleTables {
     pub src: Option<TableRef>,
     /// As its destination.
     pub dst: Option<TableRef>,
+    /// Into which sources come that connect too often.
+    pub overload: Option<TableRef>,
 }
 
 /// A packet that a rule is about, as its tables count it.
@@ -237,6 +239,8 @@ pub struct Rule {
     pub timeouts: KBox<[u32; abi::Timeout::COUNT]>,
     /// How packets are normalised.
     pub scrub: Scrub,
+    /// The table into which sources come that connect too often.
+    pub overload: Option<TableRef>,
     /// Where a translation takes addresses and ports from.
     pub pool: Option<KBox<Pool>>,
     /// Where its packets queue, in a kernel with queues.
@@ -365,6 +369,7 @@ impl Rule {
             limits: load::limits(&source)?,
             src_nodes: AtomicU32::new(0),
             evaluations: AtomicU64::new(0),
+            overload: tables.overload.clone(),
             counters: Counters::new(with_tables)?,
             states: AtomicU32::new(0),
             nr: AtomicU32::new(nr),

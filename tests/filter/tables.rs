@@ -6,6 +6,7 @@ use pf_abi::*;
 use crate::common::packets::*;
 use crate::common::rules::*;
 use crate::common::{Machine, tables};
+use crate::gate::Gate;
 
 /// `from <name>` or `from ! <name>`
 fn from(rule: Rule, name: &str) -> Rule {
@@ -192,4 +193,36 @@ fn a_table_stays_as_long_as_a_state_of_its_rule() {
     assert_eq!(machine.tables().len(), 1);
     machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap();
     assert_eq!(machine.tables(), []);
+}
+
+#[test]
+fn who_connects_too_often_comes_into_a_table() {
+    let limited = pass().inward().keep_state().tracking(true).change(|rule| {
+        rule.max_src_conn = 1;
+        rule.overload_tblname = TableName::new("bad").unwrap();
+    });
+    let gate = Gate::new(&[limited, from(block(), "bad").inward().quick()]);
+    let open = |host: &str, port: u16| {
+        let ip = ip(host, "192.0.2.1");
+        gate.receive(&ip.tcp(&segment(port, 80, SYN, 1000, 0)))?;
+        gate.send(&ip.back().tcp(&segment(80, port, SYN | ACK, 9000, 1001)))?;
+        gate.receive(&ip.tcp(&segment(port, 80, ACK, 1001, 9001))).map(drop)
+    };
+    assert_eq!(
+        gate.machine().tables().len(),
+        1,
+        "it is there without having been defined"
+    );
+    assert_eq!(open("10.0.0.1", 1025), Ok(()));
+    assert_eq!(open("10.0.0.1", 1026), Err(Some(Reason::SrcLimit)));
+    assert_eq!(gate.machine().status().lcounters[LCNT_OVERLOAD_TABLE], 1);
+    gate.each(|machine| machine.pf.catch_up());
+    assert_eq!(gate.machine().table_addresses("bad").unwrap(), ["10.0.0.1"]);
+    assert_eq!(open("10.0.0.1", 1027), Err(None), "it is blocked from now on");
+    assert_eq!(open("10.0.0.2", 1027), Ok(()));
+    // The table goes with the rules that speak of it.
+    gate.each(|machine| load(machine, &[]));
+    gate.each(|machine| machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap());
+    gate.tick(200);
+    assert_eq!(gate.machine().tables(), []);
 }
