@@ -35,6 +35,7 @@ use pf_abi::Reason;
 
 use crate::iface::Interfaces;
 use crate::kpi::{Direction, Mbuf, ReadSection, SoftNet};
+use crate::nat::Current;
 use crate::packet::{Cut, Packet, Rewrite, Transport};
 use crate::rule::{Answer, Counted, Surroundings};
 use crate::state::{Place, State, StateKey, Tree, TreeKey};
@@ -219,6 +220,14 @@ impl<'a> Filter<'a> {
             section: self.section,
             interfaces: self.interfaces,
             systems: None,
+        }
+    }
+
+    /// What the addresses of pools depend on.
+    fn current(&self) -> Current<'a> {
+        Current {
+            interfaces: self.interfaces,
+            section: self.section,
         }
     }
 

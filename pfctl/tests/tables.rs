@@ -96,11 +96,13 @@ fn rules_speak_of_tables() {
     assert_eq!(
         printed(
             "nat on em0 inet from <inside> to any -> 192.0.2.1\n\
+             rdr on em0 inet proto tcp to port 80 -> <servers> port 8080\n\
              pass from <good> to { 10.0.0.1 <servers> }\n\
              block inet from ! <good>"
         ),
         [
             "nat on em0 inet from <inside> to any -> 192.0.2.1",
+            "rdr on em0 inet proto tcp from any to any port = http -> <servers> port 8080 round-robin",
             "pass inet from <good> to 10.0.0.1 flags S/SA keep state",
             "pass from <good> to <servers> flags S/SA keep state",
             "block drop inet from ! <good> to any",
@@ -118,6 +120,13 @@ fn mistakes_of_a_table_are_told() {
             "too long",
         ),
         ("table <t> persistent", "persist"),
+        ("nat on em0 from any to any -> <t>", "several families"),
+        ("nat on em0 inet from any to any -> <t> random", "in turn"),
+        (
+            "binat on em0 inet from 10.0.0.1 to any -> <t>",
+            "a table in a `binat` rule",
+        ),
+        ("pass in on em0 route-to (em1 <t>) from any to any", "both families"),
         ("table <t> { any }", "cannot stand in a table"),
         ("table <t> { <other> }", "cannot stand in a table"),
         ("table <t> { (em0) }", "cannot stand in a table"),

@@ -11,10 +11,9 @@
 use pf_abi::Route as RouteKind;
 
 use crate::Pf;
-use crate::iface::Interfaces;
 use crate::kpi::{Direction, Errno, SoftNet};
 use crate::mem::KArc;
-use crate::nat::Choice;
+use crate::nat::{Choice, Current};
 use crate::rule::Rule;
 use crate::source::Tie;
 use crate::state::{Body, Extra, Origin, Route, proxy};
@@ -26,7 +25,7 @@ pub(super) fn recall(
     origin: &mut Origin,
     body: &Body,
     next: Addr,
-    interfaces: &Interfaces,
+    current: &Current<'_>,
     level: &SoftNet,
 ) -> Result<(), Errno> {
     let (src, given) = match origin.direction {
@@ -34,10 +33,7 @@ pub(super) fn recall(
         Direction::In => (origin.key.ext.addr, origin.key.lan.addr),
     };
     let af = origin.key.af;
-    let route = origin
-        .rule
-        .as_ref()
-        .and_then(|rule| recall_route(rule, interfaces, next));
+    let route = origin.rule.as_ref().and_then(|rule| recall_route(rule, current, next));
     let sticky = route
         .filter(|_| origin.rule.as_ref().is_some_and(|rule| rule.is_sticky()))
         .map(|route| route.choice);
@@ -51,10 +47,7 @@ pub(super) fn recall(
                 addr: given,
                 interface: 0,
             };
-            let is_its = rule
-                .pool
-                .as_ref()
-                .is_some_and(|pool| pool.contains(interfaces, &choice));
+            let is_its = rule.pool.as_ref().is_some_and(|pool| pool.contains(current, &choice));
             tie(pf, rule, (src, af), is_its.then_some(choice), level)
         }
         _ => None,
@@ -72,10 +65,10 @@ pub(super) fn recall(
 }
 
 /// Where packets of a state of `rule` go that went by way of `next`.
-fn recall_route(rule: &Rule, interfaces: &Interfaces, next: Addr) -> Option<Route> {
+fn recall_route(rule: &Rule, current: &Current<'_>, next: Addr) -> Option<Route> {
     match rule.route {
         RouteKind::To | RouteKind::ReplyTo | RouteKind::DupTo => {
-            let choice = rule.pool.as_ref()?.recall(interfaces, next)?;
+            let choice = rule.pool.as_ref()?.recall(current, next)?;
             Some(Route {
                 kind: rule.route,
                 choice,

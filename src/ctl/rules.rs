@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering;
 
 use pf_abi::{
     AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, Change, IfName, IocPoolAddr, IocRule,
-    IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind, UserPtr,
+    IocTrans, IocTransE, Limit, NO_RULE, PF_ADDR_TABLE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind, UserPtr,
 };
 use zerocopy::IntoBytes;
 
@@ -532,7 +532,12 @@ fn make_rule(
         .name(list.ruleset)
         .cloned()
         .ok_or(Errno::Einval)?;
+    let mut pool = KVec::with_capacity(addresses.len())?;
+    for address in addresses.iter() {
+        pool.push(tables::refer(pf, control, home.path(), &address.addr)?)?;
+    }
     numbers.tables = RuleTables {
+        pool,
         src: tables::refer(pf, control, home.path(), &source.src.addr)?,
         dst: tables::refer(pf, control, home.path(), &source.dst.addr)?,
         overload: tables::refer_to_overload(pf, control, home.path(), &source.overload_tblname)?,
@@ -819,6 +824,14 @@ pub(super) fn get_address(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
         kif: UserPtr::default(),
         ..address.ok_or(Errno::Ebusy)?
     };
-    arg.addr.addr.p = 0;
+    // Where a kernel has a pointer, a count comes out: an `int`, -1 for a table that is not active.
+    arg.addr.addr.p = match arg.addr.addr.kind {
+        PF_ADDR_TABLE => {
+            let home = control.staging.anchors.name(list.ruleset).ok_or(Errno::Ebusy)?;
+            let len = tables::len(pf, &control, home.path(), &arg.addr.addr.tblname());
+            len.map_or(u32::MAX, |len| len as u32).into()
+        }
+        _ => 0,
+    };
     Ok(())
 }

@@ -20,6 +20,7 @@ use super::{element, interfaces, name, recall};
 use crate::Pf;
 use crate::kpi::{Caller, Direction, Errno, ReadSection, SoftNet, SpinLock};
 use crate::mem::KVec;
+use crate::nat::Current;
 use crate::rule::{Net, PortMatch};
 use crate::state::{Extra, Host, InsertError, State, Tree, TreeKey};
 use crate::wire::{Addr, Af, Proto};
@@ -206,7 +207,11 @@ fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
     let host_id = pf.host_id.load(Ordering::Relaxed);
     let scene = scene(pf, &section);
     let (mut origin, body) = candidate.state(&scene, interface, host_id)?;
-    recall::recall(pf, &mut origin, &body, record.rt_addr.into(), scene.interfaces, &level)?;
+    let current = Current {
+        interfaces: scene.interfaces,
+        section: &section,
+    };
+    recall::recall(pf, &mut origin, &body, record.rt_addr.into(), &current, &level)?;
     if let Some(ends) = candidate.scrub() {
         Extra::entry(&mut origin.extra)?.scrub = Some(SpinLock::new(ends));
     }

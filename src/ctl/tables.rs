@@ -112,6 +112,14 @@ pub(super) fn refer(pf: &Pf, control: &mut Control, anchor: &[u8], addr: &AddrWr
     Ok(Some(table))
 }
 
+/// How many addresses a table has that a rule in the ruleset `anchor` speaks of; nothing where it is not active.
+pub(super) fn len(pf: &Pf, control: &Control, anchor: &[u8], name: &TableName) -> Option<usize> {
+    let visible = |anchor| control.tables.find(anchor, name)?.addresses(&pf.passive);
+    visible(anchor)
+        .or_else(|| visible(b""))
+        .map(|addresses| addresses.len())
+}
+
 /// The table into which a rule in the ruleset `anchor` puts sources, if it has one. It is defined from now on, if it was not.
 ///
 /// # Errors

@@ -53,7 +53,7 @@ impl Filter<'_> {
         let pool = rule.pool.as_ref()?;
         let choice = self
             .given(rule, pool, src, af)
-            .or_else(|| pool.choose(&self.pf.kernel, self.interfaces, src))?;
+            .or_else(|| pool.choose(&self.pf.kernel, &self.current(), src))?;
         Some(Route {
             kind: rule.route,
             choice,

@@ -36,7 +36,7 @@ impl Filter<'_> {
         let node = self.pf.sources.find(rule, *src, af, self.level)?;
         // Where the pool has changed meanwhile, as that of an interface does, it may be the pool's no more.
         node.given(self.level)
-            .filter(|choice| pool.contains(self.interfaces, choice))
+            .filter(|choice| pool.contains(&self.current(), choice))
     }
 
     /// Counts a new state at its source's nodes, where its rules ask for that. `route` is what a sticky pool of the filter rule has

@@ -139,7 +139,7 @@ impl Filter<'_> {
             given: self.given(rule, pool, &near.addr, packet.af),
         };
         let gwy = pool
-            .choose_source(&self.pf.kernel, self.interfaces, &source, is_free)
+            .choose_source(&self.pf.kernel, &self.current(), &source, is_free)
             .ok_or(Reason::StateInsert)?;
         subject.src = gwy.addr;
         if let Some((src, _)) = &mut subject.ports {
@@ -170,7 +170,7 @@ impl Filter<'_> {
         let (near, far) = packet.ends();
         let choice = self
             .given(rule, pool, &far.addr, packet.af)
-            .or_else(|| pool.choose(&self.pf.kernel, self.interfaces, &far.addr))
+            .or_else(|| pool.choose(&self.pf.kernel, &self.current(), &far.addr))
             .ok_or(Reason::StateInsert)?;
         let port = if subject.ports.is_some() {
             pool.destination_port(near.port, rule.dst.first_port())

@@ -17,5 +17,5 @@ mod binat;
 mod pool;
 mod port;
 
-pub use pool::{Choice, Pool, Purpose};
+pub use pool::{Choice, Current, Pool, Purpose};
 pub use port::Source;

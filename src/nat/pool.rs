@@ -5,10 +5,14 @@
 //! `source-hash` draw a place in that order, each in its way; `bitmask` puts the host part of the source behind the network of
 //! its one entry. Whatever the way, an address that is chosen is one of the pool's.
 //!
+//! A table stands for as many places as it has networks. Each time it is a network's turn again it is the next address of that network, as
+//! there is no telling in a moment how many addresses a large table has. What is negated in the table is passed over.
+//!
 //! Where pf.conf(5) names no way, a single address is that address, and several are taken in turn.
 //!
 //! # Locking
-//! None: a pool is immutable, but for whose turn it is, which is one atomic number.
+//! None: a pool is immutable, but for whose turn it is, which is one atomic number. Interfaces and tables are read in the packet's
+//! passive section.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,12 +21,25 @@ use pf_abi as abi;
 use super::port::Exhausted;
 use crate::hash::HashKey;
 use crate::iface::{DynamicAddr, Interfaces};
-use crate::kpi::{Errno, Kernel};
+use crate::kpi::{Errno, Kernel, ReadSection};
 use crate::mem::KVec;
+use crate::table::TableRef;
 use crate::wire::{Addr, Af};
 
+/// Places that are tried for one packet where what stands there is negated in a table.
+const TRIES: u128 = 64;
+
+/// What the addresses of a pool may depend on, as it is while a packet is judged.
+#[derive(Clone, Copy)]
+pub struct Current<'a> {
+    /// The interfaces.
+    pub interfaces: &'a Interfaces,
+    /// What keeps tables as they are.
+    pub section: &'a ReadSection<'a>,
+}
+
 /// What an entry of a pool stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     /// A network: its first address, its mask, and how many addresses it has.
     Net { addr: Addr, mask: Addr, len: u128 },
@@ -30,6 +47,8 @@ enum Target {
     Destination,
     /// The addresses that an interface has at the time of the packet.
     Dynamic(DynamicAddr),
+    /// Those that a table has.
+    Table(TableRef),
 }
 
 /// How many addresses a network has. A network of all addresses counts as half of them.
@@ -51,54 +70,68 @@ fn round(place: u128, len: u128) -> Option<u128> {
 }
 
 impl Target {
-    /// How many addresses it has; of an interface, that is asked each time, and 0 here.
+    /// How many addresses it has; of an interface or a table, that is asked each time, and 0 here.
     fn fixed_len(&self) -> u128 {
         match self {
             Target::Net { len, .. } => *len,
             Target::Destination => 1,
-            Target::Dynamic(_) => 0,
+            Target::Dynamic(_) | Target::Table(_) => 0,
         }
     }
 
     /// How many addresses it has now.
-    fn len(&self, af: Af, interfaces: &Interfaces) -> u128 {
+    fn len(&self, af: Af, current: &Current<'_>) -> u128 {
         match self {
+            Target::Table(table) => {
+                let addresses = table.addresses(current.section);
+                addresses.map_or(0, |addresses| addresses.len_of(af) as u128)
+            }
             Target::Dynamic(dynamic) => {
-                let sizes = dynamic.nets(interfaces, af).map(|(_, mask)| size(&mask, af));
+                let sizes = dynamic.nets(current.interfaces, af).map(|(_, mask)| size(&mask, af));
                 sizes.fold(0, u128::saturating_add)
             }
             fixed => fixed.fixed_len(),
         }
     }
 
-    /// The address at a place among its own.
-    fn at(&self, place: u128, af: Af, interfaces: &Interfaces) -> Addr {
+    /// The address at a place among its own, when it has been that place's turn so many times. Nothing where a table says that what is
+    /// there is not to be had.
+    fn at(&self, place: u128, turn: u64, af: Af, current: &Current<'_>) -> Option<Addr> {
         let host = |net: &Addr, place: u128| Addr::from_bits(net.to_bits() | place << (128 - af.bits()));
-        match self {
+        Some(match self {
             Target::Net { addr, .. } => host(addr, place),
             Target::Destination => Addr::ZERO,
             Target::Dynamic(dynamic) => {
                 let mut place = place;
-                for (net, mask) in dynamic.nets(interfaces, af) {
+                for (net, mask) in dynamic.nets(current.interfaces, af) {
                     let size = size(&mask, af);
                     if place < size {
-                        return host(&net, place);
+                        return Some(host(&net, place));
                     }
                     place -= size;
                 }
                 Addr::ZERO
             }
-        }
+            Target::Table(table) => {
+                let addresses = table.addresses(current.section)?;
+                let prefix = addresses.nth(af, usize::try_from(place).ok()?)?.prefix();
+                let size = size(&Addr::prefix_mask(af, prefix.len())?, af);
+                let addr = host(&prefix.addr(), u128::from(turn) & (size - 1));
+                // A narrower network may say otherwise.
+                addresses.find(af, &addr).filter(|entry| !entry.is_negated())?;
+                addr
+            }
+        })
     }
 }
 
 /// An entry of a pool.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Entry {
     target: Target,
     /// Where it leads to, for `route-to` and its like: the interface's number in the interface table.
     interface: u16,
-    /// How many addresses this entry and those before it have, those of interfaces not counted.
+    /// How many addresses this entry and those before it have, those of interfaces and tables not counted.
     end: u128,
 }
 
@@ -130,7 +163,7 @@ pub struct Pool {
     af: Af,
     kind: abi::PoolKind,
     sticky: bool,
-    /// There are addresses of interfaces among its.
+    /// There are addresses of interfaces or of tables among its.
     dynamic: bool,
     key: HashKey,
     /// Whose turn it is.
@@ -141,13 +174,19 @@ pub struct Pool {
 
 impl Pool {
     /// Takes the ABI's pool. The addresses have the numbers of their interfaces in `kif`, and those of the interfaces whose addresses
-    /// they stand for in `addr.p`.
+    /// they stand for in `addr.p`; `tables` has for each the table that it stands for, if it does.
     ///
     /// # Errors
     /// EINVAL for what makes no sense: no address, one without a family, a mask with holes, several addresses where only one can
     /// be, ports that end before they begin. EOPNOTSUPP for addresses that are not done here.
     #[inline(never)]
-    pub fn new(pool: &abi::Pool, addresses: &[abi::PoolAddr], af: Option<Af>, purpose: Purpose) -> Result<Self, Errno> {
+    pub fn new(
+        pool: &abi::Pool,
+        addresses: &[abi::PoolAddr],
+        tables: &[Option<TableRef>],
+        af: Option<Af>,
+        purpose: Purpose,
+    ) -> Result<Self, Errno> {
         let kind = abi::PoolKind::try_from(pool.opts & abi::PF_POOL_TYPEMASK).map_err(|_| Errno::Einval)?;
         if pool.opts & !(abi::PF_POOL_TYPEMASK | abi::PF_POOL_STICKYADDR) != 0 {
             return Err(Errno::Einval);
@@ -159,10 +198,13 @@ impl Pool {
         let mut entries = KVec::with_capacity(addresses.len())?;
         let mut end = 0u128;
         let mut dynamic = false;
-        for address in addresses {
-            let target = target(&address.addr, af, purpose)?;
+        for (at, address) in addresses.iter().enumerate() {
+            let target = match tables.get(at).cloned().flatten() {
+                Some(table) => of_table(table, kind, af, purpose)?,
+                None => target(&address.addr, af, purpose)?,
+            };
             end = end.checked_add(target.fixed_len()).ok_or(Errno::Einval)?;
-            dynamic |= matches!(target, Target::Dynamic(_));
+            dynamic |= matches!(target, Target::Dynamic(_) | Target::Table(_));
             let interface = u16::try_from(address.kif.0).map_err(|_| Errno::Einval)?;
             if (purpose == Purpose::Route) != (interface != 0) {
                 return Err(Errno::Einval);
@@ -206,9 +248,9 @@ impl Pool {
     }
 
     /// How many addresses there are.
-    fn len(&self, interfaces: &Interfaces) -> u128 {
+    fn len(&self, current: &Current<'_>) -> u128 {
         if self.dynamic {
-            let lens = self.entries.iter().map(|entry| entry.target.len(self.af, interfaces));
+            let lens = self.entries.iter().map(|entry| entry.target.len(self.af, current));
             lens.fold(0, u128::saturating_add)
         } else {
             self.entries.last().map_or(0, |entry| entry.end)
@@ -222,12 +264,14 @@ impl Pool {
     }
 
     /// The address at a place, counted round, of so many that there are.
-    fn at(&self, place: u128, len: u128, interfaces: &Interfaces) -> Option<Choice> {
+    fn at(&self, place: u128, len: u128, current: &Current<'_>) -> Option<Choice> {
+        // No table has as many networks as a word cannot count.
+        let turn = (place as u64).checked_div(u64::try_from(len).unwrap_or(u64::MAX))?;
         let place = round(place, len)?;
         let (entry, place) = if self.dynamic {
             let mut place = place;
             self.entries.iter().find_map(|entry| {
-                let len = entry.target.len(self.af, interfaces);
+                let len = entry.target.len(self.af, current);
                 if place < len {
                     return Some((entry, place));
                 }
@@ -240,7 +284,7 @@ impl Pool {
             (entry, place - (entry.end - entry.target.fixed_len()))
         };
         Some(Choice {
-            addr: entry.target.at(place, self.af, interfaces),
+            addr: entry.target.at(place, turn, self.af, current)?,
             interface: entry.interface,
         })
     }
@@ -265,45 +309,56 @@ impl Pool {
         }
     }
 
-    /// An address for a packet from `src`; nothing where the interfaces that it is to come from have none.
-    pub fn choose(&self, kernel: &Kernel, interfaces: &Interfaces, src: &Addr) -> Option<Choice> {
-        let len = self.len(interfaces);
-        self.at(self.place(kernel, src, len), len, interfaces)
+    /// An address for a packet from `src`; nothing where the interfaces or tables that it is to come from have none.
+    pub fn choose(&self, kernel: &Kernel, current: &Current<'_>, src: &Addr) -> Option<Choice> {
+        let len = self.len(current);
+        let place = self.place(kernel, src, len);
+        let tries = if self.dynamic { TRIES } else { 1 };
+        (0..tries).find_map(|step| self.at(place.wrapping_add(step), len, current))
     }
 
     /// The address for a packet from `src`, and those that come next where it will not do: as many as `most`.
     pub(super) fn candidates<'a>(
         &'a self,
         kernel: &Kernel,
-        interfaces: &'a Interfaces,
+        current: Current<'a>,
         src: &Addr,
         most: usize,
     ) -> impl Iterator<Item = Choice> + use<'a> {
-        let len = self.len(interfaces);
+        let len = self.len(&current);
         let place = self.place(kernel, src, len);
-        let count = if self.has_others() { len.min(most as u128) } else { 1 };
-        (0..count).filter_map(move |step| self.at(place.wrapping_add(step), len, interfaces))
+        let count = match self.has_others() {
+            // A network of a table has more than its place says.
+            true if self.dynamic => most as u128,
+            true => len.min(most as u128),
+            false => 1,
+        };
+        (0..count).filter_map(move |step| self.at(place.wrapping_add(step), len, &current))
     }
 
     /// Whether the pool has this to give, as it was given before.
-    pub fn contains(&self, interfaces: &Interfaces, choice: &Choice) -> bool {
+    pub fn contains(&self, current: &Current<'_>, choice: &Choice) -> bool {
         self.entries.iter().any(|entry| {
             entry.interface == choice.interface
                 && match &entry.target {
                     Target::Net { addr, mask, .. } => choice.addr.matches(addr, mask),
                     Target::Destination => choice.addr.is_zero(),
-                    Target::Dynamic(dynamic) => dynamic.contains(interfaces, self.af, &choice.addr),
+                    Target::Dynamic(dynamic) => dynamic.contains(current.interfaces, self.af, &choice.addr),
+                    Target::Table(table) => table.addresses(current.section).is_some_and(|addresses| {
+                        let found = addresses.find(self.af, &choice.addr);
+                        found.is_some_and(|entry| !entry.is_negated())
+                    }),
                 }
         })
     }
 
     /// What was chosen where this address came of it, as far as that can be told.
-    pub fn recall(&self, interfaces: &Interfaces, addr: Addr) -> Option<Choice> {
+    pub fn recall(&self, current: &Current<'_>, addr: Addr) -> Option<Choice> {
         let candidates = self.entries.iter().map(|entry| Choice {
             addr,
             interface: entry.interface,
         });
-        candidates.into_iter().find(|choice| self.contains(interfaces, choice))
+        candidates.into_iter().find(|choice| self.contains(current, choice))
     }
 
     /// The destination that a packet coming in to `port` gets at the address that was chosen, where the rule names a port. A range
@@ -323,7 +378,7 @@ impl Pool {
     pub(super) fn network(&self, interfaces: &Interfaces) -> Option<(Addr, Addr)> {
         match &self.entries.first()?.target {
             Target::Net { addr, mask, .. } => Some((*addr, *mask)),
-            Target::Destination => None,
+            Target::Destination | Target::Table(_) => None,
             Target::Dynamic(dynamic) => dynamic.nets(interfaces, self.af).next(),
         }
     }
@@ -332,8 +387,20 @@ impl Pool {
     pub(super) fn fixed_mask(&self) -> Option<&Addr> {
         match &self.entries.first()?.target {
             Target::Net { mask, .. } => Some(mask),
-            Target::Destination | Target::Dynamic(_) => None,
+            Target::Destination | Target::Dynamic(_) | Target::Table(_) => None,
         }
+    }
+}
+
+/// A table as a part of a pool.
+///
+/// # Errors
+/// EINVAL for a way other than `round-robin` and `random`, which ask for one place after the other; for `binat`; without a family.
+fn of_table(table: TableRef, kind: abi::PoolKind, af: Option<Af>, purpose: Purpose) -> Result<Target, Errno> {
+    let in_turn = matches!(kind, abi::PoolKind::RoundRobin | abi::PoolKind::Random);
+    match af {
+        Some(_) if in_turn && purpose != Purpose::Binat => Ok(Target::Table(table)),
+        _ => Err(Errno::Einval),
     }
 }
 
@@ -370,6 +437,7 @@ fn target(from: &abi::AddrWrap, af: Option<Af>, purpose: Purpose) -> Result<Targ
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kpi::{Passive, SoftNet};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::vec;
@@ -389,11 +457,21 @@ mod tests {
             key: [1, 2, 3, 4],
             ..abi::Pool::default()
         };
-        Pool::new(&source, addresses, Some(Af::Inet), Purpose::Translation)
+        Pool::new(&source, addresses, &[], Some(Af::Inet), Purpose::Translation)
+    }
+
+    /// Without interfaces.
+    fn with_current<R>(act: impl FnOnce(&Current<'_>) -> R) -> R {
+        let (passive, interfaces, level) = (Passive::new().unwrap(), Interfaces::new().unwrap(), SoftNet::raise());
+        let section = passive.read(&level);
+        act(&Current {
+            interfaces: &interfaces,
+            section: &section,
+        })
     }
 
     fn choose(pool: &Pool, kernel: &Kernel, src: &Addr) -> Choice {
-        pool.choose(kernel, &Interfaces::new().unwrap(), src).unwrap()
+        with_current(|current| pool.choose(kernel, current, src)).unwrap()
     }
 
     fn v4(choice: Choice) -> [u8; 4] {
@@ -471,7 +549,7 @@ mod tests {
                 opts,
                 ..abi::Pool::default()
             };
-            let made = Pool::new(&source, &two, Some(Af::Inet), Purpose::Translation);
+            let made = Pool::new(&source, &two, &[], Some(Af::Inet), Purpose::Translation);
             assert_eq!(made.unwrap_err(), Errno::Einval);
         }
     }
@@ -493,7 +571,7 @@ mod tests {
                 let within = nets.iter().any(|net| {
                     choice.addr.matches(&net.addr.a.addr.into(), &net.addr.a.mask.into())
                 });
-                prop_assert!(within && pool.contains(&Interfaces::new().unwrap(), &choice), "{choice:?}");
+                prop_assert!(within && with_current(|current| pool.contains(current, &choice)), "{choice:?}");
             }
         }
 

@@ -7,8 +7,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Choice, Pool};
-use crate::iface::Interfaces;
+use super::{Choice, Current, Pool};
 use crate::kpi::Kernel;
 use crate::state::Host;
 use crate::wire::{Addr, Proto};
@@ -60,7 +59,7 @@ impl Pool {
     pub fn choose_source(
         &self,
         kernel: &Kernel,
-        interfaces: &Interfaces,
+        current: &Current<'_>,
         packet: &Source,
         is_free: impl Fn(Host) -> bool,
     ) -> Option<Host> {
@@ -80,7 +79,7 @@ impl Pool {
         let found = match packet.given {
             Some(given) => search(given),
             None => self
-                .candidates(kernel, interfaces, &packet.near.addr, ADDRESSES)
+                .candidates(kernel, *current, &packet.near.addr, ADDRESSES)
                 .find_map(&mut search),
         };
         if found.is_none() && !self.keeps_port(packet.proto) {

@@ -10,6 +10,7 @@ use crate::kpi::Errno;
 use crate::mem::KBox;
 use crate::nat::{Pool, Purpose};
 use crate::source::Limits;
+use crate::table::TableRef;
 use crate::wire::Af;
 
 /// What a blocked packet's sender hears, or the other actions.
@@ -70,6 +71,7 @@ pub(super) fn strip(source: &mut abi::Rule) {
 pub(super) fn pool(
     source: &abi::Rule,
     addresses: &[abi::PoolAddr],
+    tables: &[Option<TableRef>],
     af: Option<Af>,
     inside: &Endpoint,
 ) -> Result<Option<KBox<Pool>>, Errno> {
@@ -85,7 +87,7 @@ pub(super) fn pool(
     if purpose != Purpose::Route && source.rt != abi::PF_NOPFROUTE {
         return Err(Errno::Einval);
     }
-    let pool = KBox::new(Pool::new(&source.rpool, addresses, af, purpose)?)?;
+    let pool = KBox::new(Pool::new(&source.rpool, addresses, tables, af, purpose)?)?;
     if purpose == Purpose::Binat && !inside.is_network() {
         return Err(Errno::Einval);
     }

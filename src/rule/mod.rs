@@ -33,7 +33,7 @@ pub use scrub::{FragmentPolicy, Scrub};
 pub use tag::{Tag, Tags};
 
 use crate::kpi::{Direction, Errno, Kernel, NoMemory, ReadSection};
-use crate::mem::{KArc, KBox, Tally};
+use crate::mem::{KArc, KBox, KVec, Tally};
 use crate::nat::Pool;
 use crate::source::Limits;
 use crate::table::TableRef;
@@ -116,7 +116,7 @@ impl Counters {
 }
 
 /// What the names stand for that a rule speaks of.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Numbers {
     /// Of its interface, or the group; 0 for any.
     pub interface: u16,
@@ -137,7 +137,7 @@ pub struct Numbers {
 }
 
 /// The tables that a rule speaks of.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct RuleTables {
     /// As its source.
     pub src: Option<TableRef>,
@@ -145,6 +145,8 @@ pub struct RuleTables {
     pub dst: Option<TableRef>,
     /// Into which sources come that connect too often.
     pub overload: Option<TableRef>,
+    /// For each address of its pool: the table that it stands for, if it does.
+    pub pool: KVec<Option<TableRef>>,
 }
 
 /// A packet that a rule is about, as its tables count it.
@@ -314,7 +316,7 @@ impl Rule {
             return Err(Errno::Einval);
         }
         let pool = match &numbers.call {
-            None => load::pool(&source, &addresses, af, &src)?,
+            None => load::pool(&source, &addresses, &tables.pool, af, &src)?,
             Some(_) if addresses.is_empty() && source.rt == abi::PF_NOPFROUTE => None,
             Some(_) => return Err(Errno::Einval),
         };

@@ -1,6 +1,8 @@
 //! Rules that go by tables: who is in, who is not, and what is counted.
 
-use pf::kpi::Direction;
+use std::collections::HashSet;
+
+use pf::kpi::{Direction, Errno};
 use pf_abi::*;
 
 use crate::common::packets::*;
@@ -225,4 +227,67 @@ fn who_connects_too_often_comes_into_a_table() {
     gate.each(|machine| machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap());
     gate.tick(200);
     assert_eq!(gate.machine().tables(), []);
+}
+
+/// `-> <name>`
+fn into(mut translation: Loaded, name: &str) -> Loaded {
+    let mut table = RuleAddr::default();
+    end(&mut table, name);
+    translation.1[0].addr = table.addr;
+    translation.change(|rule| rule.rpool.opts = PF_POOL_ROUNDROBIN)
+}
+
+#[test]
+fn servers_of_a_table_take_turns() {
+    let machine = running(&[pass()]);
+    let rule = into(rdr("10.0.0.1").af(AF_INET), "servers");
+    machine.load(RulesetKind::Rdr, &[rule]).unwrap();
+    let mut port = 1024;
+    let mut server = || {
+        port += 1;
+        let packet = ip("198.51.100.7", "192.0.2.1").udp(port, 53, b"question");
+        let passed = machine.send(1, Direction::In, &packet)?;
+        Some(addresses(&passed).1.to_string())
+    };
+    assert_eq!(server(), None, "there is none");
+    machine.make_table("servers", &["10.0.0.1", "10.0.0.2", "! 10.0.0.3", "2001:db8::1"]);
+    let given: HashSet<_> = (0..8).map(|_| server().unwrap()).collect();
+    assert_eq!(given, ["10.0.0.1", "10.0.0.2"].map(str::to_owned).into());
+    // One that comes is given out, and one that has gone is not.
+    machine.add_addresses("servers", &["10.0.0.4"]).unwrap();
+    let mut gone = tables::addrs(&["10.0.0.1"]);
+    machine.addresses_call(DIOCRDELADDRS, "servers", 0, &mut gone).unwrap();
+    assert_eq!(machine.addresses(Action::Rdr, 0)[0].addr.p, 4, "as many addresses");
+    let given: HashSet<_> = (0..8).map(|_| server().unwrap()).collect();
+    assert_eq!(given, ["10.0.0.2", "10.0.0.4"].map(str::to_owned).into());
+}
+
+#[test]
+fn networks_of_a_table_give_all_their_addresses_but_those_that_are_negated() {
+    let machine = running(&[]);
+    machine.make_table("outside", &["192.0.2.0/29", "! 192.0.2.4/30", "203.0.113.1"]);
+    let rule = into(nat("192.0.2.1").af(AF_INET), "outside");
+    machine.load(RulesetKind::Nat, &[rule]).unwrap();
+    let given: HashSet<_> = (0..60)
+        .map(|n| {
+            let packet = ip("10.0.0.1", "198.51.100.7").udp(1025 + n, 53, b"question");
+            addresses(&machine.send(1, Direction::Out, &packet).unwrap())
+                .0
+                .to_string()
+        })
+        .collect();
+    let expected = ["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "203.0.113.1"];
+    assert_eq!(given, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn a_pool_of_a_table_is_taken_in_turn() {
+    let machine = running(&[]);
+    for opts in [PF_POOL_NONE, PF_POOL_BITMASK, PF_POOL_SRCHASH] {
+        let rule = into(rdr("10.0.0.1").af(AF_INET), "servers").change(|rule| rule.rpool.opts = opts);
+        assert_eq!(machine.load(RulesetKind::Rdr, &[rule]), Err(Errno::Einval));
+    }
+    let without_family = into(rdr("10.0.0.1"), "servers").change(|rule| rule.af = AF_UNSPEC);
+    assert_eq!(machine.load(RulesetKind::Rdr, &[without_family]), Err(Errno::Einval));
+    assert_eq!(machine.tables(), [], "what was refused leaves no table");
 }

@@ -5,8 +5,8 @@ use super::{Expander, span_of};
 use crate::conf::ast::{Choice, FilterRule};
 use crate::conf::diagnostic::{Diagnostic, Span};
 use pf_abi::{
-    Direction, IfName, PF_ADDR_ADDRMASK, PF_ADDR_DYNIFTL, PF_POOL_BITMASK, PF_POOL_ROUNDROBIN, PF_POOL_STICKYADDR,
-    PFI_AFLAG_NOALIAS, PoolAddr, Route, Rule,
+    Direction, IfName, PF_ADDR_ADDRMASK, PF_ADDR_DYNIFTL, PF_ADDR_TABLE, PF_POOL_BITMASK, PF_POOL_ROUNDROBIN,
+    PF_POOL_STICKYADDR, PFI_AFLAG_NOALIAS, PoolAddr, Route, Rule,
 };
 
 /// Puts into a rule how an address of its pool is chosen.
@@ -41,14 +41,15 @@ pub(super) fn choose(
     Ok(())
 }
 
-/// Whether an interface in parentheses can have more than one address: unless it is one interface (its name ends in a
-/// digit) and `:0` takes the first.
+/// Whether what is no address itself can stand for more than one: a table, and an interface in parentheses, unless it is one interface
+/// (its name ends in a digit) and `:0` takes the first.
 pub(super) fn may_be_several(host: &Host) -> bool {
     let name = host.wrap.ifname();
     let one_interface = name
         .as_str()
         .is_some_and(|name| name.ends_with(|c: char| c.is_ascii_digit()));
-    host.wrap.kind == PF_ADDR_DYNIFTL && (host.wrap.iflags & PFI_AFLAG_NOALIAS == 0 || !one_interface)
+    host.wrap.kind == PF_ADDR_TABLE
+        || host.wrap.kind == PF_ADDR_DYNIFTL && (host.wrap.iflags & PFI_AFLAG_NOALIAS == 0 || !one_interface)
 }
 
 /// Whether an address is a network.
@@ -92,6 +93,12 @@ impl Expander<'_> {
             self.diagnostics.push(
                 Diagnostic::error(span, "no gateway has the rule's family")
                     .hint("a packet stays IPv4 or IPv6 wherever it is sent"),
+            );
+            return None;
+        }
+        if af == 0 && hops.iter().any(|(_, host)| host.wrap.kind == PF_ADDR_TABLE) {
+            self.diagnostics.push(
+                Diagnostic::error(span, "a table may have addresses of both families").hint("write `inet` or `inet6`"),
             );
             return None;
         }

@@ -9,8 +9,8 @@ use super::{Expander, Resolved, span_of};
 use crate::conf::ast::{RedirectEnd, StatePolicy, Target, TranslationKind, TranslationRule};
 use crate::conf::diagnostic::{Diagnostic, Span};
 use pf_abi::{
-    PF_ADDR_ADDRMASK, PF_ADDR_DYNIFTL, PF_BINAT, PF_NAT, PF_NOBINAT, PF_NONAT, PF_NORDR, PF_RDR, PFRULE_IFBOUND,
-    PoolAddr, PortOp, Rule,
+    PF_ADDR_ADDRMASK, PF_ADDR_DYNIFTL, PF_ADDR_TABLE, PF_BINAT, PF_NAT, PF_NOBINAT, PF_NONAT, PF_NORDR, PF_RDR,
+    PFRULE_IFBOUND, PoolAddr, PortOp, Rule,
 };
 
 /// The lowest source port of `nat` unless told.
@@ -241,6 +241,13 @@ fn check_binat(
             port.span,
             "a port in a `binat` rule",
             "ports stay as they are; use `rdr` and `nat`",
+        );
+    }
+    if hosts.iter().any(|host| host.wrap.kind == PF_ADDR_TABLE) {
+        return mistake(
+            span,
+            "a table in a `binat` rule",
+            "it stands for one network inside and one outside",
         );
     }
     if let Some(kind) = target.choice.kind {
