@@ -36,7 +36,7 @@ const CHANGES: usize = 1 << 17;
 const ROUND: usize = 1 << 13;
 
 /// Lookups that are begun together where they come in bursts, as packets do in pf-router.
-const BURST: usize = 16;
+const BURST: usize = 32;
 
 /// What is compared.
 trait Table {

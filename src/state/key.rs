@@ -18,19 +18,20 @@ pub struct Host {
     pub port: u16,
 }
 
-/// The three pairs of a connection.
+/// The three pairs of a connection. Their order is one of memory: see [`State`](super::State).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
 pub struct StateKey {
-    /// The other side.
-    pub ext: Host,
     /// The end behind the firewall.
     pub lan: Host,
-    /// The same end, as the other side sees it.
-    pub gwy: Host,
+    /// The other side.
+    pub ext: Host,
     /// The family of all three.
     pub af: Af,
     /// The protocol.
     pub proto: Proto,
+    /// The end behind the firewall, as the other side sees it.
+    pub gwy: Host,
 }
 
 /// One of the two trees.

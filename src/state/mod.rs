@@ -34,7 +34,7 @@ use core::sync::atomic::AtomicPtr;
 pub use extra::{Extra, Route};
 pub use isn::Isns;
 pub use key::{Host, StateKey, Tree, TreeKey};
-use partition::Link;
+use partition::Children;
 pub use queue::{Entry, Queue};
 pub use scrub::{Clock, DataStamps, ScrubPeer};
 pub use table::{InsertError, Place, StateTable};
@@ -142,10 +142,10 @@ pub struct Origin {
 /// A connection.
 #[repr(C, align(64))]
 pub struct State {
-    // What a lookup touches comes first: 64 bytes for one tree, 40 more for the other.
-    lan_ext: Link,
+    // What a lookup reads comes first: one cache line for one tree, and some of the next for the other.
+    /// Where the keys stand in the order of either tree.
+    places: [u64; 2],
     key: StateKey,
-    ext_gwy: Link,
     body: SpinLock<Body>,
     direction: Direction,
     interface: u16,
@@ -155,6 +155,7 @@ pub struct State {
     rule: Option<KArc<Rule>>,
     nat_rule: Option<KArc<Rule>>,
     extra: Option<KBox<Extra>>,
+    children: [Children; 2],
     /// The next state that waits to be freed.
     limbo: AtomicPtr<State>,
 }
@@ -163,9 +164,11 @@ const _: () = assert!(size_of::<State>() == 256, "four cache lines");
 /// The lock's byte would take eight, if the body did not do with an alignment of four; its counters lie at multiples of eight as it is.
 const _: () = assert!((offset_of!(State, body) + offset_of!(Body, packets)) % 8 == 0);
 
-/// Where the keys end: what a lookup reads of a state is in front.
-const KEYS_LEN: usize = offset_of!(State, body);
-const _: () = assert!(KEYS_LEN <= 128, "two cache lines");
+/// What a lookup reads of a state, from its beginning on: it ends with gwy's pair, which only one of the trees needs.
+const LAN_EXT_LEN: usize = offset_of!(State, key) + offset_of!(StateKey, gwy);
+const EXT_GWY_LEN: usize = offset_of!(State, body);
+const _: () = assert!(LAN_EXT_LEN <= 64, "one cache line");
+const _: () = assert!(EXT_GWY_LEN <= 128, "two cache lines");
 
 impl State {
     /// The three address/port pairs.
@@ -174,12 +177,15 @@ impl State {
         &self.key
     }
 
+    /// Where its key stands in the order of the tree.
     #[inline]
-    fn link(&self, tree: Tree) -> &Link {
-        match tree {
-            Tree::LanExt => &self.lan_ext,
-            Tree::ExtGwy => &self.ext_gwy,
-        }
+    fn place(&self, tree: Tree) -> u64 {
+        self.places[tree as usize]
+    }
+
+    #[inline]
+    fn children(&self, tree: Tree) -> &Children {
+        &self.children[tree as usize]
     }
 
     /// Takes the state's lock.

@@ -23,21 +23,37 @@ const SLOTS: usize = 6;
 /// Nodes of a treap that a lookup without a lock visits before it takes the treap to be changing under it.
 pub(super) const DEPTH: usize = 128;
 
-/// A state's place in one tree.
-pub(super) struct Link {
+/// What a state leads to in the treap of one tree.
+pub(super) struct Children {
     left: Child,
     right: Child,
-    /// Where the key stands in the order of the tree.
-    pub(super) place: u64,
 }
 
-impl Link {
+impl Children {
     /// Not linked yet.
-    pub(super) fn new(place: u64) -> Self {
-        Link {
+    pub(super) const fn none() -> Self {
+        Children {
             left: Child::none(),
             right: Child::none(),
-            place,
+        }
+    }
+}
+
+/// A state as one tree sees it.
+struct Node<'a> {
+    place: u64,
+    left: &'a Child,
+    right: &'a Child,
+}
+
+impl<'a> Node<'a> {
+    #[inline]
+    fn of(state: &'a State, tree: Tree) -> Self {
+        let Children { left, right } = state.children(tree);
+        Node {
+            place: state.place(tree),
+            left,
+            right,
         }
     }
 
@@ -113,7 +129,7 @@ impl Slot {
 
     fn set(&self, tree: Tree, state: Option<&State>) {
         let entry = state.map_or(ptr::null_mut(), |state| {
-            let tag = tag(state.link(tree).place);
+            let tag = tag(state.place(tree));
             ptr::from_ref(state)
                 .cast_mut()
                 .map_addr(|bits| bits & ((1 << ADDRESS) - 1) | tag)
@@ -203,7 +219,7 @@ impl Partition {
     #[inline]
     pub(super) fn search<'a>(&self, tree: Tree, place: u64, depth: usize) -> Search<'a> {
         match Slot::decode(self.pick(tag(place))) {
-            Some(state) if state.link(tree).place == place => Search::Found(state),
+            Some(state) if state.place(tree) == place => Search::Found(state),
             _ => self.search_further(tree, place, depth),
         }
     }
@@ -216,7 +232,7 @@ impl Partition {
             let entry = slot.0.load(Ordering::Acquire);
             if (entry.addr() ^ tag) >> ADDRESS == 0
                 && let Some(state) = Slot::decode(entry)
-                && state.link(tree).place == place
+                && state.place(tree) == place
             {
                 return Search::Found(state);
             }
@@ -226,11 +242,11 @@ impl Partition {
             let Some(node) = child.get() else {
                 return Search::Missing;
             };
-            let link = node.link(tree);
+            let link = Node::of(node, tree);
             if link.place == place {
                 return Search::Found(node);
             }
-            child = if link.place < place { &link.right } else { &link.left };
+            child = if link.place < place { link.right } else { link.left };
         }
         Search::Lost
     }
@@ -278,19 +294,19 @@ impl Locked<'_> {
         let mut first = None;
         let mut child = &self.partition.root;
         while let Some(node) = child.get() {
-            let link = node.link(tree);
+            let link = Node::of(node, tree);
             if link.place >= from {
                 first = Some(node);
-                child = &link.left;
+                child = link.left;
             } else {
-                child = &link.right;
+                child = link.right;
             }
         }
         let in_slots = self.partition.slots.iter().filter_map(Slot::get);
         in_slots
-            .filter(|state| state.link(tree).place >= from)
+            .filter(|state| state.place(tree) >= from)
             .chain(first)
-            .min_by_key(|state| state.link(tree).place)
+            .min_by_key(|state| state.place(tree))
     }
 
     /// Puts `state` in. Its place is not taken.
@@ -321,7 +337,7 @@ impl Locked<'_> {
         self.change(|old| {
             new.change(|new| {
                 for (from, to) in old.slots.iter().zip(&new.slots) {
-                    let state = from.get().filter(|state| goes(state.link(tree).place));
+                    let state = from.get().filter(|state| goes(state.place(tree)));
                     if state.is_some() {
                         to.set(tree, state);
                         from.set(tree, None);
@@ -331,14 +347,14 @@ impl Locked<'_> {
                 let mut rest = old.root.get();
                 let (mut smaller, mut larger) = (&old.root, &new.root);
                 while let Some(node) = rest {
-                    let link = node.link(tree);
+                    let link = Node::of(node, tree);
                     if goes(link.place) {
                         larger.set(rest);
-                        larger = &link.left;
+                        larger = link.left;
                         rest = link.left.get();
                     } else {
                         smaller.set(rest);
-                        smaller = &link.right;
+                        smaller = link.right;
                         rest = link.right.get();
                     }
                 }
@@ -354,30 +370,26 @@ impl Locked<'_> {
 
 /// Puts `node` into the treap under `slot`. Its place is not taken.
 fn link(mut slot: &Child, tree: Tree, node: &State) {
-    let new = node.link(tree);
+    let new = Node::of(node, tree);
     while let Some(current) = slot.get() {
-        let link = current.link(tree);
+        let link = Node::of(current, tree);
         if new.priority() > link.priority() {
             break;
         }
-        slot = if link.place < new.place {
-            &link.right
-        } else {
-            &link.left
-        };
+        slot = if link.place < new.place { link.right } else { link.left };
     }
     // What was here is cut in two at the new place, and becomes what is below the new node.
     let mut rest = slot.get();
-    let (mut smaller, mut larger) = (&new.left, &new.right);
+    let (mut smaller, mut larger) = (new.left, new.right);
     while let Some(current) = rest {
-        let link = current.link(tree);
+        let link = Node::of(current, tree);
         if link.place < new.place {
             smaller.set(rest);
-            smaller = &link.right;
+            smaller = link.right;
             rest = link.right.get();
         } else {
             larger.set(rest);
-            larger = &link.left;
+            larger = link.left;
             rest = link.left.get();
         }
     }
@@ -388,18 +400,14 @@ fn link(mut slot: &Child, tree: Tree, node: &State) {
 
 /// Takes `node` out of the treap under `slot`, if it is there. Its own links stay, for readers that stand on it.
 fn unlink(mut slot: &Child, tree: Tree, node: &State) {
-    let gone = node.link(tree);
+    let gone = Node::of(node, tree);
     loop {
         match slot.get() {
             None => return,
             Some(current) if ptr::eq(current, node) => break,
             Some(current) => {
-                let link = current.link(tree);
-                slot = if link.place < gone.place {
-                    &link.right
-                } else {
-                    &link.left
-                };
+                let link = Node::of(current, tree);
+                slot = if link.place < gone.place { link.right } else { link.left };
             }
         }
     }
@@ -407,14 +415,14 @@ fn unlink(mut slot: &Child, tree: Tree, node: &State) {
     loop {
         match (smaller, larger) {
             (Some(small), Some(large)) => {
-                let (low, high) = (small.link(tree), large.link(tree));
+                let (low, high) = (Node::of(small, tree), Node::of(large, tree));
                 if low.priority() > high.priority() {
                     slot.set(smaller);
-                    slot = &low.right;
+                    slot = low.right;
                     smaller = low.right.get();
                 } else {
                     slot.set(larger);
-                    slot = &high.left;
+                    slot = high.left;
                     larger = high.left.get();
                 }
             }
@@ -434,7 +442,7 @@ impl Partition {
         assert!(self.version().is_multiple_of(2));
         let mut total = 0;
         for state in self.slots.iter().filter_map(Slot::get) {
-            assert!(holds(state.link(tree).place), "it lies in its partition");
+            assert!(holds(state.place(tree)), "it lies in its partition");
             total += 1;
         }
         assert!(
@@ -448,18 +456,18 @@ impl Partition {
             let Some(node) = child.get() else {
                 continue;
             };
-            let link = node.link(tree);
+            let link = Node::of(node, tree);
             assert!(holds(link.place), "it lies in its partition");
             assert!((lowest..=highest).contains(&link.place), "it is in order");
             assert!(link.priority() <= priority, "no child comes before its parent");
             total += 1;
             deepest = deepest.max(depth);
             match link.place.checked_sub(1) {
-                Some(last) => below.push((&link.left, lowest, last, link.priority(), depth + 1)),
+                Some(last) => below.push((link.left, lowest, last, link.priority(), depth + 1)),
                 None => assert!(link.left.get().is_none()),
             }
             match link.place.checked_add(1) {
-                Some(next) => below.push((&link.right, next, highest, link.priority(), depth + 1)),
+                Some(next) => below.push((link.right, next, highest, link.priority(), depth + 1)),
                 None => assert!(link.right.get().is_none()),
             }
         }

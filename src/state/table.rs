@@ -12,9 +12,9 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use super::partition::Link;
+use super::partition::Children;
 use super::tree::{self, PartitionedTree};
-use super::{Body, KEYS_LEN, Origin, State, Tree, TreeKey};
+use super::{Body, EXT_GWY_LEN, LAN_EXT_LEN, Origin, State, Tree, TreeKey};
 use crate::hash::HashKey;
 use crate::kpi::{Kernel, NoMemory, Passive, Pool, ReadSection, SoftNet, SpinLock};
 
@@ -116,10 +116,14 @@ impl StateTable {
         self.trees[at.tree as usize].fetch_partition(at.place);
     }
 
-    /// Begins to fetch what it reads then: the state's keys, if there is a state.
+    /// Begins to fetch what it reads then: the state's keys of this tree, if there is a state.
     #[inline]
     pub fn fetch_keys(&self, at: Place) {
-        self.trees[at.tree as usize].fetch_state::<[u8; KEYS_LEN]>(at.place);
+        let tree = &self.trees[at.tree as usize];
+        match at.tree {
+            Tree::LanExt => tree.fetch_state::<[u8; LAN_EXT_LEN]>(at.place),
+            Tree::ExtGwy => tree.fetch_state::<[u8; EXT_GWY_LEN]>(at.place),
+        }
     }
 
     /// The same for the whole state.
@@ -173,8 +177,7 @@ impl StateTable {
         let place = |tree| origin.key.of_tree(tree).hash(&self.secret, tree);
         let memory: NonNull<State> = memory.cast();
         let state = State {
-            lan_ext: Link::new(place(Tree::LanExt)),
-            ext_gwy: Link::new(place(Tree::ExtGwy)),
+            places: [Tree::LanExt, Tree::ExtGwy].map(place),
             key: origin.key,
             body: SpinLock::new(body),
             direction: origin.direction,
@@ -189,6 +192,7 @@ impl StateTable {
             rule: origin.rule,
             nat_rule: origin.nat_rule,
             extra: origin.extra,
+            children: [const { Children::none() }; 2],
             limbo: AtomicPtr::new(ptr::null_mut()),
         };
         // SAFETY: the pool gave memory for a state, and nobody else sees it yet. It stays valid for 'a: if it is removed, it

@@ -179,7 +179,7 @@ impl PartitionedTree {
 
     /// Takes `state` out.
     pub(super) fn remove(&self, state: &State, level: &SoftNet) {
-        let locked = self.lock(state.link(self.tree).place, level);
+        let locked = self.lock(state.place(self.tree), level);
         locked.remove(self.tree, state);
     }
 
@@ -207,7 +207,7 @@ impl PartitionedTree {
         let end = end_of_range(from, self.count.load(Ordering::Acquire));
         let mut next = from;
         while let Some(state) = locked.first_from(self.tree, next) {
-            let place = state.link(self.tree).place;
+            let place = state.place(self.tree);
             if !visit(state) {
                 return (Some(place), true);
             }
@@ -261,7 +261,7 @@ impl PartitionedTree {
 /// removed.
 pub(super) fn insert(trees: &[PartitionedTree; 2], state: &State, level: &SoftNet) -> bool {
     let [first, second] = trees;
-    let place = |tree: &PartitionedTree| state.link(tree.tree).place;
+    let place = |tree: &PartitionedTree| state.place(tree.tree);
     let one = first.lock(place(first), level);
     let two = second.lock(place(second), level);
     let taken = |locked: &Locked<'_>, tree: &PartitionedTree| locked.find(tree.tree, place(tree)).is_some();
@@ -293,7 +293,7 @@ unsafe impl Sync for PartitionedTree {}
 mod tests {
     use super::*;
     use crate::kpi::{Direction, Passive};
-    use crate::state::partition::Link;
+    use crate::state::partition::Children;
     use crate::state::tests::{self, random};
     use proptest::prelude::*;
     use std::boxed::Box;
@@ -320,8 +320,7 @@ mod tests {
     /// A state that stands where the test wants it in either tree, whatever its key.
     fn state_at(places: [u64; 2]) -> Box<State> {
         Box::new(State {
-            lan_ext: Link::new(places[0]),
-            ext_gwy: Link::new(places[1]),
+            places,
             key: tests::key(0),
             body: SpinLock::new(tests::body()),
             direction: Direction::In,
@@ -332,6 +331,7 @@ mod tests {
             rule: None,
             nat_rule: None,
             extra: None,
+            children: [const { Children::none() }; 2],
             limbo: AtomicPtr::new(ptr::null_mut()),
         })
     }
@@ -442,7 +442,7 @@ mod tests {
         let trees = trees();
         let places: Vec<u64> = crowded(3000).collect::<BTreeSet<_>>().into_iter().collect();
         let states: Vec<_> = places.iter().map(|&place| state_at([place, place])).collect();
-        let (staying, passing): (Vec<_>, Vec<_>) = states.iter().partition(|state| state.lan_ext.place % 10 == 0);
+        let (staying, passing): (Vec<_>, Vec<_>) = states.iter().partition(|state| state.place(Tree::LanExt) % 10 == 0);
         assert!(staying.len() > 200);
         let level = SoftNet::raise();
         staying.iter().for_each(|state| assert!(insert(&trees, state, &level)));
@@ -471,7 +471,7 @@ mod tests {
                     while working.load(Ordering::Acquire) > 0 {
                         for state in staying {
                             let section = passive.read(&level);
-                            let found = tree.find(state.link(tree.tree).place, &level, &section);
+                            let found = tree.find(state.place(tree.tree), &level, &section);
                             assert!(found.is_some_and(|found| ptr::eq(found, &***state)));
                         }
                     }
@@ -518,7 +518,7 @@ mod tests {
                     }
                     4 => {
                         if let Some((_, state)) = model.range(place..).next() {
-                            let place = state.lan_ext.place;
+                            let place = state.place(Tree::LanExt);
                             trees.iter().for_each(|tree| tree.remove(state, &level));
                             gone.extend(model.remove(&place));
                         }
@@ -533,7 +533,7 @@ mod tests {
                         for tree in &trees {
                             let mut seen = Vec::new();
                             let next = tree.walk(place, &level, |state| {
-                                seen.push(state.link(tree.tree).place);
+                                seen.push(state.place(tree.tree));
                                 seen.len() < 10
                             });
                             // The tenth is not done with, and comes again.
