@@ -16,7 +16,8 @@ use crate::{Pf, Verdict};
 
 /// States of a table that a processor's caches hold anyway: a megabyte.
 const CACHED: usize = 4096;
-/// Packets that are fetched for at once: more than processors have lines on their way, so that the first have come when the last are asked for.
+/// Packets that are fetched for at once: more than a processor has lines on their way, so that the first have come when the
+/// last are asked for.
 const BURST: usize = 32;
 
 /// Judges packets in their order, each in its place; where one is dropped, none is left.
