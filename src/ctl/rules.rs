@@ -549,7 +549,19 @@ fn make_rule(
     };
     source.anchor_relative = numbers.call.as_ref().map_or(0, |call| call.relative);
     source.anchor_wildcard = numbers.call.as_ref().is_some_and(|call| call.wildcard).into();
-    let mut rule = Rule::new(source, addresses, &numbers, nr)?;
+    new_rule(pf, source, addresses, &numbers, nr)
+}
+
+/// The rule, and what it needs of the rest of pf; apart, so that it does not lie on the stack beside its numbers.
+#[inline(never)]
+fn new_rule(
+    pf: &Pf,
+    source: KBox<pf_abi::Rule>,
+    addresses: KVec<PoolAddr>,
+    numbers: &Numbers,
+    nr: u32,
+) -> Result<Rule, Errno> {
+    let mut rule = Rule::new(source, addresses, numbers, nr)?;
     rule.find_queues(&pf.kernel)?;
     if rule.synproxy {
         pf.handshakes.prepare()?;
