@@ -1,6 +1,6 @@
 //! The packet filter of a router under test, by pfctl's library: over the control socket, in this process's memory.
 
-use pf_abi::{Reason, Status, SyncState};
+use pf_abi::{Reason, Status, SyncState, TableAddr, TableName};
 use pfctl::conf::diagnostic::Sources;
 use pfctl::conf::parser::Macros;
 use pfctl::device::{self, Access, Device, Pf};
@@ -66,6 +66,20 @@ impl Firewall {
 
     pub(crate) fn states(&mut self) -> Vec<SyncState> {
         self.pf().states().expect("states can be read")
+    }
+
+    /// The addresses of a table.
+    pub(crate) fn table(&mut self, name: &str) -> Vec<String> {
+        let name = TableName::new(name).expect("it is a name");
+        let addresses = self.pf().addresses(name).expect("the table is there");
+        let text = |it: &TableAddr| it.addr.to_ip(it.af).expect("it is an address").to_string();
+        addresses.iter().map(text).collect()
+    }
+
+    /// Removes all addresses of a table.
+    pub(crate) fn empty_table(&mut self, name: &str) {
+        let name = TableName::new(name).expect("it is a name");
+        self.pf().clear_addresses(name, 0).expect("the table is there");
     }
 
     pub(crate) fn set_lock(&mut self, locked: bool) {

@@ -135,6 +135,17 @@ impl Namespace {
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
+    /// What its stack has counted: a column of /proc/net/snmp or netstat.
+    pub(crate) fn counted(&self, file: &str, group: &str, column: &str) -> u64 {
+        let text = self
+            .run(|| std::fs::read_to_string(format!("/proc/thread-self/net/{file}")))
+            .unwrap();
+        let mut lines = text.lines().filter(|line| line.starts_with(group));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let at = names.split(' ').position(|name| name == column).unwrap();
+        values.split(' ').nth(at).unwrap().parse().unwrap()
+    }
+
     /// Sends an echo request with this TTL and gives the ICMP message that comes in answer to it.
     pub(crate) fn ping(&self, dst: &str, ttl: u8) -> Answer {
         let dst: IpAddr = dst.parse().unwrap();
@@ -143,6 +154,17 @@ impl Namespace {
             IpAddr::V6(dst) => ping_v6(dst, ttl),
         })
         .unwrap_or_else(|error| panic!("ping {dst}: {error}"))
+    }
+
+    /// Sends a datagram from `src` to a port where nobody is, as traceroute(8) does, and gives the ICMP error that quotes it.
+    pub(crate) fn probe(&self, src: &str, dst: &str, ttl: u8) -> Answer {
+        let probe = UdpProbe {
+            src: src.parse().unwrap(),
+            dst: dst.parse().unwrap(),
+            ttl,
+        };
+        self.run(|| probe.send())
+            .unwrap_or_else(|error| panic!("probe {dst}: {error}"))
     }
 
     /// Whether `dst` answers an echo request.
@@ -244,6 +266,68 @@ fn ping_v6(dst: Ipv6Addr, ttl: u8) -> nix::Result<Answer> {
                 kind: message[0],
                 code: message[1],
             });
+        }
+    }
+}
+
+/// A datagram that is not to arrive.
+struct UdpProbe {
+    src: IpAddr,
+    dst: IpAddr,
+    ttl: u8,
+}
+
+impl UdpProbe {
+    /// The port of traceroute(8).
+    const PORT: u16 = 33_434;
+
+    fn send(&self) -> io::Result<Answer> {
+        let (family, protocol) = match self.dst {
+            IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
+            IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
+        };
+        let errors = socket(family, SockType::Raw, SockFlag::empty(), protocol)?;
+        setsockopt(
+            &errors,
+            sockopt::ReceiveTimeout,
+            &TimeVal::seconds(PATIENCE.as_secs() as i64),
+        )?;
+        let sender = UdpSocket::bind((self.src, 0))?;
+        match self.dst {
+            IpAddr::V4(_) => setsockopt(&sender, sockopt::Ipv4Ttl, &self.ttl.into())?,
+            IpAddr::V6(_) => setsockopt(&sender, sockopt::Ipv6Ttl, &self.ttl.into())?,
+        }
+        sender.send_to(b"who is there?", (self.dst, Self::PORT))?;
+        // What an error is to quote: our own addresses and ports.
+        let port = sender.local_addr()?.port();
+        let ports = [port.to_be_bytes(), Self::PORT.to_be_bytes()].concat();
+        let mut buffer = [0; 2048];
+        loop {
+            let (len, from): (usize, IpAddr) = match self.dst {
+                IpAddr::V4(_) => {
+                    let (len, from) = again(|| recvfrom::<SockaddrIn>(errors.as_raw_fd(), &mut buffer))?;
+                    (len, from.ok_or(Errno::EPROTO)?.ip().into())
+                }
+                IpAddr::V6(_) => {
+                    let (len, from) = again(|| recvfrom::<SockaddrIn6>(errors.as_raw_fd(), &mut buffer))?;
+                    (len, from.ok_or(Errno::EPROTO)?.ip().into())
+                }
+            };
+            // A raw socket for IPv4 gives the IP header too. The quoted one begins 8 bytes behind the ICMP header.
+            let (message, addresses, header) = match (self.src, self.dst) {
+                (IpAddr::V4(src), IpAddr::V4(dst)) => (&buffer[20..len], [src.octets(), dst.octets()].concat(), 20),
+                (IpAddr::V6(src), IpAddr::V6(dst)) => (&buffer[..len], [src.octets(), dst.octets()].concat(), 40),
+                _ => return Err(io::ErrorKind::InvalidInput.into()),
+            };
+            let quoted = message.get(8..).unwrap_or_default();
+            let ends = quoted.get(header - addresses.len()..header + 4).unwrap_or_default();
+            if ends == [addresses, ports.clone()].concat() {
+                return Ok(Answer {
+                    from,
+                    kind: message[0],
+                    code: message[1],
+                });
+            }
         }
     }
 }
@@ -492,6 +576,35 @@ impl Connection {
                 received.iter().enumerate().all(|(i, &found)| found == byte(i)),
                 "the bytes are the same"
             );
+        });
+    }
+
+    /// Passes `len` bytes from each side to the other at once, and sees that they arrive as they were sent.
+    pub(crate) fn transfer_both_ways(&mut self, len: usize) {
+        /// What is sent is made as it goes, in parts of this many bytes.
+        const PART: usize = 1 << 16;
+        fn part(from: usize, len: usize, seed: usize) -> Vec<u8> {
+            let byte = |i: usize| (i * 31 + i / 251 + (i >> 16) * 7 + seed) as u8;
+            (from..from + len).map(byte).collect()
+        }
+        let len_at = |from: usize| PART.min(len - from);
+        thread::scope(|scope| {
+            for (seed, side) in [&self.client, &self.server].into_iter().enumerate() {
+                scope.spawn(move || {
+                    let mut side = side;
+                    for from in (0..len).step_by(PART) {
+                        side.write_all(&part(from, len_at(from), seed)).expect("it can be sent");
+                    }
+                });
+                scope.spawn(move || {
+                    let mut side = side;
+                    for from in (0..len).step_by(PART) {
+                        let mut received = vec![0; len_at(from)];
+                        side.read_exact(&mut received).expect("it is received");
+                        assert!(received == part(from, len_at(from), 1 - seed), "the bytes are the same");
+                    }
+                });
+            }
         });
     }
 

@@ -4,52 +4,77 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{Backlog, listen};
+use pf_abi::Reason;
+
 use crate::firewall::Firewall;
 use crate::harness::*;
 
-/// Connections that are open at once in one test: as many as a process may have files for, on both sides.
-const CONNECTIONS: usize = 400;
+/// Connections that are open at once.
+const CONNECTIONS: usize = 10_000;
+
+/// Lets this process have as many files as it may.
+fn want_files(wanted: u64) {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(
+        most >= wanted,
+        "the network tests need {wanted} open files, and may have {most}: ulimit -Hn"
+    );
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+}
 
 #[test]
-fn many_connections_share_four_addresses() {
+fn ten_thousand_connections_share_four_addresses() {
+    want_files(CONNECTIONS as u64 + 2000);
     let network = Network::new();
     // The addresses are the router's side's, and no host's.
     network.server.ip("route add 192.0.2.0/30 dev wan0");
+    // The server's stack has all connections open before its program takes the first: a file for each is enough.
+    network.server.sysctl("net.core.somaxconn", "20000");
     let _router = network.router();
     let rules = "
+        set limit states 50000
         nat on wan0 inet from 10.0.0.0/24 to any -> 192.0.2.0/30 round-robin
         pass
     ";
-    let _firewall = Firewall::with_rules(&network, rules);
-    let at = (SERVER_V4, 7000);
+    let mut firewall = Firewall::with_rules(&network, rules);
+    let at: SocketAddr = format!("{SERVER_V4}:7000").parse().unwrap();
     let listener = network.server.run(|| TcpListener::bind(at)).unwrap();
-    let mut open: Vec<TcpStream> = Vec::new();
+    listen(&listener, Backlog::MAXALLOWABLE).unwrap();
+    let mut open: HashMap<u16, TcpStream> = network.client.run(|| {
+        let connect = |_| {
+            let mut client = TcpStream::connect_timeout(&at, PATIENCE).unwrap();
+            let port = client.local_addr().unwrap().port();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.write_all(&port.to_be_bytes()).unwrap();
+            (port, client)
+        };
+        (0..CONNECTIONS).map(connect).collect()
+    });
+    assert_eq!(open.len(), CONNECTIONS);
+    assert_eq!(firewall.status().states as usize, 2 * CONNECTIONS);
+    // All of them live, no two have the same address and port, and none hears what is another's.
     let mut seen = HashMap::<IpAddr, HashSet<u16>>::new();
-    let mut accepted = Vec::new();
     for _ in 0..CONNECTIONS {
-        let address: SocketAddr = format!("{}:{}", at.0, at.1).parse().unwrap();
-        let client = network
-            .client
-            .run(|| TcpStream::connect_timeout(&address, PATIENCE))
-            .unwrap();
-        let (server, from) = listener.accept().unwrap();
+        let (mut server, from) = listener.accept().unwrap();
         assert!(seen.entry(from.ip()).or_default().insert(from.port()), "{from} twice");
-        open.push(client);
-        accepted.push(server);
+        let mut port = [0; 2];
+        server.read_exact(&mut port).unwrap();
+        server.write_all(&from.port().to_be_bytes()).unwrap();
+        let mut client = open
+            .remove(&u16::from_be_bytes(port))
+            .expect("nobody has said it before");
+        let mut answer = [0; 2];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(u16::from_be_bytes(answer), from.port());
     }
     assert_eq!(seen.len(), 4);
     assert!(
         seen.values().all(|ports| ports.len() == CONNECTIONS / 4),
         "taken in turn"
     );
-    // All of them live, and none hears what is another's.
-    for (number, (client, server)) in open.iter_mut().zip(&mut accepted).enumerate() {
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        server.write_all(&(number as u32).to_be_bytes()).unwrap();
-        let mut answer = [0; 4];
-        client.read_exact(&mut answer).unwrap();
-        assert_eq!(u32::from_be_bytes(answer), number as u32);
-    }
+    assert_eq!(firewall.count(Reason::StateInsert), 0);
 }
 
 #[test]

@@ -31,22 +31,15 @@ const SYNPROXY: &str = "
     pass out on wan0 proto tcp to port 7000:7001 keep state
 ";
 
-/// What the stack of a namespace has counted: a column of /proc/net/snmp or netstat.
-fn counted(namespace: &Namespace, file: &str, group: &str, column: &str) -> u64 {
-    let text = namespace
-        .run(|| std::fs::read_to_string(format!("/proc/thread-self/net/{file}")))
-        .unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with(group));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let at = names.split(' ').position(|name| name == column).unwrap();
-    values.split(' ').nth(at).unwrap().parse().unwrap()
-}
-
 #[test]
 fn a_modulated_transfer_outlives_losses_and_a_restore() {
     const LEN: usize = 12 << 20;
     for (server, family) in [(SERVER_V4, "inet"), (SERVER_V6, "inet6")] {
-        let network = Network::new().with_way_back();
+        // While the filter of a new router is disabled, what passes untranslated must reach nobody who would reset it.
+        let network = match family {
+            "inet" => Network::new(),
+            _ => Network::new().with_way_back(),
+        };
         // A bottleneck with a short queue: what bursts into it is lost in part, and selectively acknowledged.
         network
             .client
@@ -91,19 +84,19 @@ fn a_modulated_transfer_outlives_losses_and_a_restore() {
         read(LEN - (6 << 20));
         server.write_all(b"done").unwrap();
         assert_eq!(&sender.join().unwrap(), b"done");
-        assert!(counted(&network.client, "snmp", "Tcp:", "RetransSegs") > 0);
+        assert!(network.client.counted("snmp", "Tcp:", "RetransSegs") > 0);
         assert!(
-            counted(&network.client, "netstat", "TcpExt:", "TCPSackShiftFallback") > 0
-                || counted(&network.client, "netstat", "TcpExt:", "TCPSackRecovery") > 0
-                || counted(&network.client, "netstat", "TcpExt:", "TCPSackMerged") > 0,
+            network.client.counted("netstat", "TcpExt:", "TCPSackShiftFallback") > 0
+                || network.client.counted("netstat", "TcpExt:", "TCPSackRecovery") > 0
+                || network.client.counted("netstat", "TcpExt:", "TCPSackMerged") > 0,
             "nothing was selectively acknowledged"
         );
         assert_eq!(
-            counted(&network.server, "snmp", "Tcp:", "InErrs"),
+            network.server.counted("snmp", "Tcp:", "InErrs"),
             0,
             "no checksum was wrong"
         );
-        assert_eq!(counted(&network.client, "snmp", "Tcp:", "InErrs"), 0);
+        assert_eq!(network.client.counted("snmp", "Tcp:", "InErrs"), 0);
     }
 }
 
@@ -128,8 +121,8 @@ fn a_proxied_connection_carries_data_both_ways_in_both_families() {
         assert!(states.iter().all(|state| state.rule != NO_RULE));
         drop(connection.client);
         assert_eq!(connection.server.read(&mut [0; 1]).unwrap(), 0, "its end comes through");
-        assert_eq!(counted(&network.server, "snmp", "Tcp:", "InErrs"), 0);
-        assert_eq!(counted(&network.client, "snmp", "Tcp:", "InErrs"), 0);
+        assert_eq!(network.server.counted("snmp", "Tcp:", "InErrs"), 0);
+        assert_eq!(network.client.counted("snmp", "Tcp:", "InErrs"), 0);
     }
 }
 
@@ -193,7 +186,7 @@ fn a_flood_of_syns_stays_with_the_proxy_and_clients_are_served() {
             stream.write_all(&word).unwrap();
         }
     });
-    let heard = |network: &Network| counted(&network.server, "snmp", "Tcp:", "InSegs");
+    let heard = |network: &Network| network.server.counted("snmp", "Tcp:", "InSegs");
     let raw = network
         .client
         .run(|| socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Raw))
@@ -245,6 +238,6 @@ fn a_flood_of_syns_stays_with_the_proxy_and_clients_are_served() {
         assert_eq!(&word, b"ping");
     }
     echo.join().unwrap();
-    assert_eq!(counted(&network.server, "snmp", "Tcp:", "PassiveOpens"), 20);
+    assert_eq!(network.server.counted("snmp", "Tcp:", "PassiveOpens"), 20);
     assert!(firewall.states().len() <= 4096 + 40);
 }
