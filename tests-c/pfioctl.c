@@ -154,18 +154,25 @@ test_interfaces(void)
 	DO(DIOCCLRIFFLAG, &io);
 }
 
-/* Begins, commits or rolls back the filter rules; their ticket. */
+/* Begins, commits or rolls back the rules of a kind; their ticket. */
 static u_int32_t
-transaction(const char *what, unsigned long cmd, u_int32_t ticket, int error)
+transaction_of(int kind, const char *what, unsigned long cmd, u_int32_t ticket, int error)
 {
 	struct pfioc_trans_e element;
 	struct pfioc_trans trans = { .size = 1, .esize = sizeof(element), .array = &element };
 
 	memset(&element, 0, sizeof(element));
-	element.rs_num = PF_RULESET_FILTER;
+	element.rs_num = kind;
 	element.ticket = ticket;
 	expect(what, dev, cmd, &trans, error);
 	return element.ticket;
+}
+
+static u_int32_t
+transaction(const char *what, unsigned long cmd, u_int32_t ticket, int error)
+{
+
+	return transaction_of(PF_RULESET_FILTER, what, cmd, ticket, error);
 }
 
 static u_int32_t
@@ -257,12 +264,6 @@ test_rules(void)
 		rule.rule.rtableid = -1;
 		DO(DIOCCHANGERULE, &rule);
 	}
-	memset(&pool, 0, sizeof(pool));
-	pool.action = PF_CHANGE_REMOVE;
-	pool.r_action = PF_PASS;
-	pool.addr.addr.type = PF_ADDR_ADDRMASK;
-	report(ioctl(dev, DIOCCHANGEADDR, &pool) == -1, "DIOCCHANGEADDR of what is not there fails", "");
-
 	memset(&set, 0, sizeof(set));
 	if (TELLS(DIOCGETRULESETS, &set))
 		FAILS(DIOCGETRULESET, (set.nr = 0x7fffffff, &set), EBUSY);
@@ -270,6 +271,105 @@ test_rules(void)
 	ticket = transaction("DIOCXBEGIN", DIOCXBEGIN, 0, 0);
 	transaction("DIOCXROLLBACK", DIOCXROLLBACK, ticket, 0);
 	transaction("DIOCXCOMMIT after a rollback fails", DIOCXCOMMIT, ticket, EBUSY);
+}
+
+/* 192.0.2.n as an address of a pool. */
+static void
+pool_address(struct pfioc_pooladdr *pool, unsigned int n)
+{
+
+	memset(&pool->addr, 0, sizeof(pool->addr));
+	pool->af = AF_INET;
+	pool->addr.addr.type = PF_ADDR_ADDRMASK;
+	pool->addr.addr.v.a.addr.v4.s_addr = htonl(0xc0000200 + n);
+	pool->addr.addr.v.a.mask.v4.s_addr = 0xffffffff;
+}
+
+/* The pool of the rule that is loaded has these addresses: their last bytes, and a 0 at the end. */
+static void
+pool_has(u_int32_t ticket, const unsigned char *expected)
+{
+	struct pfioc_pooladdr pool;
+	unsigned int count = 0;
+	bool same = true;
+
+	while (expected[count] != 0)
+		count++;
+	memset(&pool, 0, sizeof(pool));
+	pool.r_action = PF_NAT;
+	pool.ticket = ticket;
+	if (!TELLS(DIOCGETADDRS, &pool))
+		return;
+	same = pool.nr == count;
+	for (unsigned int i = 0; same && i < count; i++) {
+		pool.nr = i;
+		same = ioctl(reader, DIOCGETADDR, &pool) == 0 &&
+		    (ntohl(pool.addr.addr.v.a.addr.v4.s_addr) & 0xff) == expected[i] && pool.addr.kif == NULL;
+	}
+	report(same, "the pool is what it was changed to", "");
+}
+
+static void
+test_pools(void)
+{
+	static const struct {
+		u_int32_t	action, nr;
+		unsigned int	address;
+		unsigned char	after[6];
+	} steps[] = {
+		{ PF_CHANGE_ADD_TAIL, 0, 20, { 10, 20 } },
+		{ PF_CHANGE_ADD_HEAD, 0, 5, { 5, 10, 20 } },
+		{ PF_CHANGE_ADD_BEFORE, 1, 7, { 5, 7, 10, 20 } },
+		{ PF_CHANGE_ADD_AFTER, 3, 30, { 5, 7, 10, 20, 30 } },
+		{ PF_CHANGE_REMOVE, 1, 0, { 5, 10, 20, 30 } },
+	};
+	struct pfioc_rule rule;
+	struct pfioc_pooladdr pool;
+	u_int32_t ticket;
+
+	ticket = transaction_of(PF_RULESET_NAT, "DIOCXBEGIN of NAT rules", DIOCXBEGIN, 0, 0);
+	memset(&pool, 0, sizeof(pool));
+	pool.ticket = empty_pool();
+	pool_address(&pool, 10);
+	DO(DIOCADDADDR, &pool);
+	memset(&rule, 0, sizeof(rule));
+	rule.ticket = ticket;
+	rule.pool_ticket = pool.ticket;
+	rule.rule.action = PF_NAT;
+	rule.rule.af = AF_INET;
+	rule.rule.rtableid = -1;
+	rule.rule.rpool.opts = PF_POOL_ROUNDROBIN;
+	DO(DIOCADDRULE, &rule);
+	transaction_of(PF_RULESET_NAT, "DIOCXCOMMIT of NAT rules", DIOCXCOMMIT, ticket, 0);
+
+	memset(&rule, 0, sizeof(rule));
+	rule.rule.action = PF_NAT;
+	if (!TELLS(DIOCGETRULES, &rule))
+		return;
+	for (unsigned int i = 0; i < __arraycount(steps); i++) {
+		memset(&pool, 0, sizeof(pool));
+		pool_address(&pool, steps[i].address);
+		pool.action = steps[i].action;
+		pool.nr = steps[i].nr;
+		pool.r_action = PF_NAT;
+		pool.ticket = rule.ticket;
+		if (!DO(DIOCCHANGEADDR, &pool))
+			return;
+		pool_has(rule.ticket, steps[i].after);
+	}
+	pool.nr = 99;
+	expect("DIOCCHANGEADDR of an address that is not there fails", dev, DIOCCHANGEADDR, &pool, EINVAL);
+	pool.action = PF_CHANGE_GET_TICKET;
+	expect("DIOCCHANGEADDR that asks for a ticket fails", dev, DIOCCHANGEADDR, &pool, EINVAL);
+	pool.action = PF_CHANGE_REMOVE;
+	pool.nr = 0;
+	pool.r_num = 1;
+	expect("DIOCCHANGEADDR of a rule that is not there fails", dev, DIOCCHANGEADDR, &pool, EBUSY);
+	pool.r_num = 0;
+	pool.ticket ^= 1;
+	expect("DIOCCHANGEADDR with a stale ticket fails", dev, DIOCCHANGEADDR, &pool, EBUSY);
+	ticket = transaction_of(PF_RULESET_NAT, "DIOCXBEGIN of NAT rules", DIOCXBEGIN, 0, 0);
+	transaction_of(PF_RULESET_NAT, "DIOCXCOMMIT of no NAT rules", DIOCXCOMMIT, ticket, 0);
 }
 
 /* A TCP connection from 10.0.0.n. */
@@ -550,6 +650,7 @@ main(int argc, char **argv)
 	test_whole();
 	test_interfaces();
 	test_rules();
+	test_pools();
 	test_states();
 	test_sources();
 	test_tables();

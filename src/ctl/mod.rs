@@ -2,7 +2,7 @@
 //!
 //! # Overview
 //! [`IOCTLS`] is the one table of all of them: what each needs, and who serves it. [`rules`] are the transactions over lists of
-//! rules, [`states`] dumps, restores and removes states, [`sources`] source nodes, [`record`] is one state outside the kernel,
+//! rules, [`pool`] are their pools, [`states`] dumps, restores and removes states, [`sources`] source nodes, [`record`] is one state outside the kernel,
 //! [`tables`] are the tables and [`addresses`] what is in them, [`bulk`] is what NetBSD's own pf does not have, [`hold`] the lock of the
 //! state table, [`anchors`], [`fingerprints`], [`options`] and [`interfaces`] are the rest.
 //!
@@ -27,6 +27,7 @@ mod fingerprints;
 pub(crate) mod hold;
 mod interfaces;
 mod options;
+mod pool;
 mod recall;
 mod record;
 mod reference;
@@ -123,8 +124,6 @@ const fn write_or_try(cmd: u64, serve: Serve) -> Ioctl {
     Ioctl { cmd, access, serve }
 }
 
-/// Known, and not done here.
-const UNSUPPORTED: Serve = |_, _, _| Err(Errno::Eopnotsupp);
 /// What a kernel without ALTQ answers: pfctl(8) asks DIOCGETALTQS, hears this, and leaves queues alone.
 const WITHOUT_ALTQ: Serve = |_, _, _| Err(Errno::Enodev);
 
@@ -159,17 +158,17 @@ static IOCTLS: &[Ioctl] = &[
     write(DIOCXROLLBACK, |pf, caller, arg| {
         rules::roll_back(pf, caller, view(arg)?)
     }),
-    write(DIOCBEGINADDRS, |pf, _, arg| rules::begin_addresses(pf, view(arg)?)),
-    write(DIOCADDADDR, |pf, _, arg| rules::add_address(pf, view(arg)?)),
+    write(DIOCBEGINADDRS, |pf, _, arg| pool::begin(pf, view(arg)?)),
+    write(DIOCADDADDR, |pf, _, arg| pool::add(pf, view(arg)?)),
     write(DIOCADDRULE, |pf, caller, arg| rules::add(pf, caller, view(arg)?)),
     write(DIOCCHANGERULE, |pf, caller, arg| rules::change(pf, caller, view(arg)?)),
-    write(DIOCCHANGEADDR, UNSUPPORTED),
+    write(DIOCCHANGEADDR, |pf, _, arg| pool::change(pf, view(arg)?)),
     write(DIOCCLRRULECTRS, |pf, _, _| rules::clear_counters(pf)),
     read(DIOCGETRULES, |pf, _, arg| rules::count(pf, view(arg)?)),
     // To clear the counters of the rule that it tells about, it asks for more.
     read(DIOCGETRULE, |pf, caller, arg| rules::get(pf, caller, view(arg)?)),
-    read(DIOCGETADDRS, |pf, _, arg| rules::count_addresses(pf, view(arg)?)),
-    read(DIOCGETADDR, |pf, _, arg| rules::get_address(pf, view(arg)?)),
+    read(DIOCGETADDRS, |pf, _, arg| pool::count(pf, view(arg)?)),
+    read(DIOCGETADDR, |pf, _, arg| pool::get(pf, view(arg)?)),
     read(DIOCGETRULESETS, |pf, _, arg| anchors::count(pf, view(arg)?)),
     read(DIOCGETRULESET, |pf, _, arg| anchors::get(pf, view(arg)?)),
     // States.

@@ -47,7 +47,9 @@ pub(super) fn recall(
                 addr: given,
                 interface: 0,
             };
-            let is_its = rule.pool.as_ref().is_some_and(|pool| pool.contains(current, &choice));
+            let is_its = rule
+                .pool(current.section)
+                .is_some_and(|pool| pool.contains(current, &choice));
             tie(pf, rule, (src, af), is_its.then_some(choice), level)
         }
         _ => None,
@@ -68,7 +70,7 @@ pub(super) fn recall(
 fn recall_route(rule: &Rule, current: &Current<'_>, next: Addr) -> Option<Route> {
     match rule.route {
         RouteKind::To | RouteKind::ReplyTo | RouteKind::DupTo => {
-            let choice = rule.pool.as_ref()?.recall(current, next)?;
+            let choice = rule.pool(current.section)?.recall(current, next)?;
             Some(Route {
                 kind: rule.route,
                 choice,

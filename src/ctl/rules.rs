@@ -16,8 +16,8 @@ use core::mem::{offset_of, take};
 use core::sync::atomic::Ordering;
 
 use pf_abi::{
-    AF_INET, AF_INET6, AF_UNSPEC, Action, AddrKind, AddrWrap, AnchorPath, Change, IfName, IocPoolAddr, IocRule,
-    IocTrans, IocTransE, Limit, NO_RULE, PF_ADDR_TABLE, PF_GET_CLR_CNTR, PF_GET_NONE, PoolAddr, RulesetKind, UserPtr,
+    Action, AnchorPath, Change, IfName, IocRule, IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE,
+    PoolAddr, RulesetKind,
 };
 use zerocopy::IntoBytes;
 
@@ -33,8 +33,6 @@ use crate::table;
 const MAX_ELEMENTS: usize = 1 << 14;
 /// Rules that a list may have.
 const MAX_RULES: usize = 1 << 20;
-/// Addresses that a rule's pool may have.
-const MAX_ADDRESSES: usize = 1 << 16;
 /// Rules whose counters are cleared before a packet may come between.
 const BATCH: usize = 256;
 
@@ -52,9 +50,9 @@ pub(super) struct Staging {
     /// The ticket that was given out last, of any list: none is given out twice, though a ruleset go and another come.
     last_ticket: u32,
     /// The ticket of the pool.
-    pool_ticket: u32,
+    pub(super) pool_ticket: u32,
     /// The addresses of the next rule's pool.
-    pool: KVec<PoolAddr>,
+    pub(super) pool: KVec<PoolAddr>,
 }
 
 /// A list that is being loaded.
@@ -130,7 +128,7 @@ impl Staging {
     }
 
     /// The ticket of what is loaded.
-    fn active(&self, list: List) -> u32 {
+    pub(super) fn active(&self, list: List) -> u32 {
         self.known_list(list).map_or(0, |staged| staged.active)
     }
 
@@ -249,7 +247,7 @@ pub(super) fn sweep(pf: &Pf, control: &mut Control) {
 }
 
 /// The kind of list that a rule with this action stands in.
-fn kind_of(action: u8) -> Result<RulesetKind, Errno> {
+pub(super) fn kind_of(action: u8) -> Result<RulesetKind, Errno> {
     let action = Action::try_from(action).map_err(|_| Errno::Einval)?;
     action.ruleset().ok_or(Errno::Einval)
 }
@@ -433,54 +431,6 @@ fn change_config<'a>(
     let old = pf.config.replace(config, &pf.passive);
     pf.scrubs.store(scrubs, Ordering::Relaxed);
     Ok((old, retired))
-}
-
-/// DIOCBEGINADDRS.
-pub(super) fn begin_addresses(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
-    let staging = &mut pf.control.lock().staging;
-    staging.pool = KVec::new();
-    staging.pool_ticket = staging.pool_ticket.wrapping_add(1);
-    arg.ticket = staging.pool_ticket;
-    Ok(())
-}
-
-/// DIOCADDADDR. EBUSY for a stale ticket, EINVAL for what is no address of a pool, ENOSPC for too many.
-pub(super) fn add_address(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
-    let from = &arg.addr;
-    let kind = AddrKind::try_from(from.addr.kind).map_err(|_| Errno::Einval)?;
-    if !matches!(kind, AddrKind::AddrMask | AddrKind::DynIfTl | AddrKind::Table)
-        || !matches!(arg.af, AF_UNSPEC | AF_INET | AF_INET6)
-    {
-        return Err(Errno::Einval);
-    }
-    // Taken over field by field: no kernel pointer that it might claim, nothing in its padding.
-    let ifname = name(&from.ifname)?;
-    let mut control = pf.control.lock();
-    if arg.ticket != control.staging.pool_ticket {
-        return Err(Errno::Ebusy);
-    }
-    if control.staging.pool.len() >= MAX_ADDRESSES {
-        return Err(Errno::Enospc);
-    }
-    let interface = match ifname {
-        IfName::EMPTY => iface::ALL,
-        ifname => interfaces::number(pf, &mut control, ifname)?,
-    };
-    let dynamic = interfaces::dynamic(pf, &mut control, &from.addr)?;
-    let address = PoolAddr {
-        addr: AddrWrap {
-            // Here, it is the number of the interface whose addresses they are; and so below, of the one that a route leads to.
-            p: dynamic.into(),
-            a: from.addr.a,
-            kind: from.addr.kind,
-            iflags: from.addr.iflags,
-            ..AddrWrap::default()
-        },
-        ifname,
-        kif: UserPtr(interface.into()),
-        ..PoolAddr::default()
-    };
-    Ok(control.staging.pool.push(address)?)
 }
 
 /// DIOCADDRULE. The addresses that were gathered become the rule's, or are gone where it is refused.
@@ -796,54 +746,5 @@ pub(super) fn clear_counters(pf: &Pf) -> Result<(), Errno> {
             from += cleared;
         }
     }
-    Ok(())
-}
-
-/// Does something with the pool of a loaded rule. EBUSY where there is no such rule, or no such anchor.
-fn with_pool<R>(pf: &Pf, arg: &IocPoolAddr, list: List, act: impl FnOnce(&[PoolAddr]) -> R) -> Result<R, Errno> {
-    with_list(pf, list, |rules| {
-        let rule = match arg.r_last {
-            0 => rules.get(arg.r_num as usize),
-            _ => rules.last(),
-        };
-        Ok(act(rule.ok_or(Errno::Ebusy)?.addresses()))
-    })
-}
-
-/// The list that a pool's rule stands in.
-fn list_of_pool(control: &Control, arg: &IocPoolAddr) -> Result<List, Errno> {
-    let kind = kind_of(arg.r_action)?;
-    let ruleset = control.staging.find(&arg.anchor, Errno::Ebusy)?;
-    Ok(List { ruleset, kind })
-}
-
-/// DIOCGETADDRS.
-pub(super) fn count_addresses(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
-    let list = list_of_pool(&pf.control.lock(), arg)?;
-    arg.nr = with_pool(pf, arg, list, |pool| u32::try_from(pool.len()).unwrap_or(u32::MAX))?;
-    Ok(())
-}
-
-/// DIOCGETADDR. EBUSY where the ticket is not that of what is loaded, and for a number that no address has.
-pub(super) fn get_address(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
-    let control = pf.control.lock();
-    let list = list_of_pool(&control, arg)?;
-    if arg.ticket != control.staging.active(list) {
-        return Err(Errno::Ebusy);
-    }
-    let address = with_pool(pf, arg, list, |pool| pool.get(arg.nr as usize).copied())?;
-    arg.addr = PoolAddr {
-        kif: UserPtr::default(),
-        ..address.ok_or(Errno::Ebusy)?
-    };
-    // Where a kernel has a pointer, a count comes out: an `int`, -1 for a table that is not active.
-    arg.addr.addr.p = match arg.addr.addr.kind {
-        PF_ADDR_TABLE => {
-            let home = control.staging.anchors.name(list.ruleset).ok_or(Errno::Ebusy)?;
-            let len = tables::len(pf, &control, home.path(), &arg.addr.addr.tblname());
-            len.map_or(u32::MAX, |len| len as u32).into()
-        }
-        _ => 0,
-    };
     Ok(())
 }

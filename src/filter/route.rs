@@ -50,7 +50,7 @@ impl Filter<'_> {
     /// What a new state of the rule is to remember of its way.
     pub(super) fn choose_route(&self, rule: Option<&KArc<Rule>>, src: &Addr, af: Af) -> Option<Route> {
         let rule = rule?;
-        let pool = rule.pool.as_ref()?;
+        let pool = rule.pool(self.section)?;
         let choice = self
             .given(rule, pool, src, af)
             .or_else(|| pool.choose(&self.pf.kernel, &self.current(), src))?;

@@ -60,7 +60,7 @@ impl Filter<'_> {
 
     /// Without its ports there is no telling whether, and into what, a fragment is to be translated.
     fn refuse_fragment(&self, config: &Config, direction: Direction, subject: &mut Subject) -> Result<(), Refusal> {
-        let translates = |decision: Option<Decision<'_>>| decision.is_some_and(|it| it.rule.pool.is_some());
+        let translates = |decision: Option<Decision<'_>>| decision.is_some_and(|it| it.rule.has_pool());
         let around = self.surroundings();
         let is_of_binat = config.has(RulesetKind::Binat)
             && translates(match direction {
@@ -79,7 +79,7 @@ impl Filter<'_> {
         }
         let Decision { rule, .. } = config.first_match(RulesetKind::Binat, subject, &self.surroundings())?;
         let (near, far) = packet.ends();
-        let addr = rule.pool.as_ref()?.outside(self.interfaces, &near.addr)?;
+        let addr = rule.pool(self.section)?.outside(self.interfaces, &near.addr)?;
         subject.src = addr;
         Some(Translation {
             rule,
@@ -93,7 +93,7 @@ impl Filter<'_> {
             return None;
         }
         let Decision { rule, .. } = config.first_match_from_outside(subject, &self.surroundings())?;
-        let addr = rule.from_outside(subject, self.interfaces)?.src;
+        let addr = rule.from_outside(subject, &self.surroundings())?.src;
         let (near, far) = packet.ends();
         subject.dst = addr;
         Some(Translation {
@@ -113,7 +113,7 @@ impl Filter<'_> {
         let Some(Decision { rule, .. }) = config.first_match(RulesetKind::Nat, subject, &self.surroundings()) else {
             return Ok(None);
         };
-        let Some(pool) = &rule.pool else {
+        let Some(pool) = rule.pool(self.section) else {
             return Ok(None);
         };
         let (near, far) = packet.ends();
@@ -164,7 +164,7 @@ impl Filter<'_> {
         let Some(Decision { rule, .. }) = config.first_match(RulesetKind::Rdr, subject, &self.surroundings()) else {
             return Ok(None);
         };
-        let Some(pool) = &rule.pool else {
+        let Some(pool) = rule.pool(self.section) else {
             return Ok(None);
         };
         let (near, far) = packet.ends();

@@ -159,6 +159,8 @@ pub enum Purpose {
 #[derive(Debug)]
 pub struct Pool {
     entries: KVec<Entry>,
+    /// What the entries were made of.
+    addresses: KVec<abi::PoolAddr>,
     /// The rule's family; a pool of interfaces alone is of none, and then it does not matter.
     af: Af,
     kind: abi::PoolKind,
@@ -182,7 +184,7 @@ impl Pool {
     #[inline(never)]
     pub fn new(
         pool: &abi::Pool,
-        addresses: &[abi::PoolAddr],
+        addresses: KVec<abi::PoolAddr>,
         tables: &[Option<TableRef>],
         af: Option<Af>,
         purpose: Purpose,
@@ -221,6 +223,7 @@ impl Pool {
         }
         Ok(Pool {
             entries,
+            addresses,
             af: af.unwrap_or(Af::Inet6),
             kind,
             sticky: pool.opts & abi::PF_POOL_STICKYADDR != 0,
@@ -230,6 +233,11 @@ impl Pool {
             ports: (low, high),
             exhausted: Exhausted::default(),
         })
+    }
+
+    /// Its addresses as they were loaded: what DIOCGETADDR hands out.
+    pub fn addresses(&self) -> &[abi::PoolAddr] {
+        &self.addresses
     }
 
     /// `sticky-address`: a source keeps the address that it was given.
@@ -451,13 +459,19 @@ mod tests {
         }
     }
 
+    fn all(addresses: &[abi::PoolAddr]) -> KVec<abi::PoolAddr> {
+        let mut all = KVec::new();
+        addresses.iter().for_each(|address| all.push(*address).unwrap());
+        all
+    }
+
     fn pool(kind: abi::PoolKind, addresses: &[abi::PoolAddr]) -> Result<Pool, Errno> {
         let source = abi::Pool {
             opts: kind.into(),
             key: [1, 2, 3, 4],
             ..abi::Pool::default()
         };
-        Pool::new(&source, addresses, &[], Some(Af::Inet), Purpose::Translation)
+        Pool::new(&source, all(addresses), &[], Some(Af::Inet), Purpose::Translation)
     }
 
     /// Without interfaces.
@@ -549,7 +563,7 @@ mod tests {
                 opts,
                 ..abi::Pool::default()
             };
-            let made = Pool::new(&source, &two, &[], Some(Af::Inet), Purpose::Translation);
+            let made = Pool::new(&source, all(&two), &[], Some(Af::Inet), Purpose::Translation);
             assert_eq!(made.unwrap_err(), Errno::Einval);
         }
     }

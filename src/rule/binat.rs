@@ -1,13 +1,12 @@
 //! Matching a binat rule from the outside: the packet that comes in is one that an inside host's packet would be answered by.
 
 use super::{Rule, Subject, Surroundings};
-use crate::iface::Interfaces;
 
 impl Rule {
     /// What the rule is to look at where a packet comes in to one of its outside addresses: the packet as it would go the other way
     /// before its translation, but for its own direction. Nothing for any other packet.
-    pub fn from_outside(&self, subject: &Subject, interfaces: &Interfaces) -> Option<Subject> {
-        let pool = self.pool.as_ref()?;
+    pub fn from_outside(&self, subject: &Subject, around: &Surroundings<'_>) -> Option<Subject> {
+        let (pool, interfaces) = (self.pool(around.section)?, around.interfaces);
         // A rule of one family: its addresses would be compared bit by bit with another's.
         if self.af.is_some_and(|af| af != subject.af) {
             return None;
@@ -29,10 +28,10 @@ impl Rule {
         if self.call.is_some() {
             return self.may_call_from_outside(subject, around);
         }
-        if self.pool.is_none() {
+        if !self.has_pool() {
             return self.matches(subject, around);
         }
-        self.from_outside(subject, around.interfaces)
+        self.from_outside(subject, around)
             .is_some_and(|swapped| match subject.fragment {
                 true => self.may_match(&swapped, around),
                 false => self.matches(&swapped, around),

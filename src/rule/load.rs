@@ -7,7 +7,7 @@ use pf_abi as abi;
 
 use super::{Action, Answer, Endpoint};
 use crate::kpi::Errno;
-use crate::mem::KBox;
+use crate::mem::{KBox, KVec};
 use crate::nat::{Pool, Purpose};
 use crate::source::Limits;
 use crate::table::TableRef;
@@ -70,7 +70,7 @@ pub(super) fn strip(source: &mut abi::Rule) {
 /// The pool of a rule: of a translation, or of a filter rule that says where packets go.
 pub(super) fn pool(
     source: &abi::Rule,
-    addresses: &[abi::PoolAddr],
+    addresses: KVec<abi::PoolAddr>,
     tables: &[Option<TableRef>],
     af: Option<Af>,
     inside: &Endpoint,

@@ -2,11 +2,11 @@
 //!
 //! # Life cycle
 //! A rule is made from the ABI's struct by [`Rule::new`], which refuses what makes no sense and what this pf does not do: a
-//! rule that is loaded means what it says. It is immutable from then on, but for its counters; its ruleset and its states
+//! rule that is loaded means what it says. It is immutable from then on, but for its counters and its pool; its ruleset and its states
 //! hold it by reference, so it lives until the last of them goes.
 //!
 //! # Locking
-//! None. What is counted is atomic.
+//! None. What is counted is atomic; the pool is read in a passive section.
 
 mod anchor;
 mod binat;
@@ -32,8 +32,8 @@ pub use ruleset::{Asks, Config, ListChange, RuleList, Ruleset};
 pub use scrub::{FragmentPolicy, Scrub};
 pub use tag::{Tag, Tags};
 
-use crate::kpi::{Direction, Errno, Kernel, NoMemory, ReadSection};
-use crate::mem::{KArc, KBox, KVec, Tally};
+use crate::kpi::{Direction, Errno, Kernel, NoMemory, Passive, ReadSection};
+use crate::mem::{KArc, KBox, KVec, Snapshot, Tally};
 use crate::nat::Pool;
 use crate::source::Limits;
 use crate::table::TableRef;
@@ -243,8 +243,9 @@ pub struct Rule {
     pub scrub: Scrub,
     /// The table into which sources come that connect too often.
     pub overload: Option<TableRef>,
-    /// Where a translation takes addresses and ports from.
-    pub pool: Option<KBox<Pool>>,
+    /// Where a translation takes addresses and ports from, and where a route leads. Whether there is one stays; what is in it may be
+    /// changed under packets.
+    pool: Option<Snapshot<Pool>>,
     /// Where its packets queue, in a kernel with queues.
     pub queues: Option<Queues>,
     /// Where packets that it passes go; the pool says where to, if that is not where the routing table says.
@@ -263,11 +264,7 @@ pub struct Rule {
     nr: AtomicU32,
     /// The rule as it was loaded, without counters and kernel pointers: what DIOCGETRULE hands out.
     source: KBox<abi::Rule>,
-    /// The addresses of its pool as they were loaded.
-    addresses: KVecOfAddresses,
 }
-
-type KVecOfAddresses = crate::mem::KVec<abi::PoolAddr>;
 
 impl Rule {
     /// Takes a rule as the ABI has it, and the addresses of its pool. `numbers` are those of the names in it, `nr` its number in
@@ -277,7 +274,7 @@ impl Rule {
     /// EINVAL for what makes no sense, EOPNOTSUPP for what makes sense and is not done here.
     pub fn new(
         mut source: KBox<abi::Rule>,
-        addresses: KVecOfAddresses,
+        addresses: KVec<abi::PoolAddr>,
         numbers: &Numbers,
         nr: u32,
     ) -> Result<Self, Errno> {
@@ -316,7 +313,7 @@ impl Rule {
             return Err(Errno::Einval);
         }
         let pool = match &numbers.call {
-            None => load::pool(&source, &addresses, &tables.pool, af, &src)?,
+            None => load::pool(&source, addresses, &tables.pool, af, &src)?,
             Some(_) if addresses.is_empty() && source.rt == abi::PF_NOPFROUTE => None,
             Some(_) => return Err(Errno::Einval),
         };
@@ -365,7 +362,7 @@ impl Rule {
             max_states: source.max_states,
             timeouts: KBox::new(source.timeout)?,
             scrub,
-            pool,
+            pool: pool.map(Snapshot::new),
             queues: None,
             route: abi::Route::try_from(source.rt).map_err(|_| Errno::Einval)?,
             limits: load::limits(&source)?,
@@ -376,7 +373,6 @@ impl Rule {
             states: AtomicU32::new(0),
             nr: AtomicU32::new(nr),
             source,
-            addresses,
         })
     }
 
@@ -400,9 +396,37 @@ impl Rule {
         &self.limits
     }
 
+    /// Whether it has a pool.
+    pub fn has_pool(&self) -> bool {
+        self.pool.is_some()
+    }
+
+    /// Its pool as it is now.
+    #[inline]
+    pub fn pool<'a>(&'a self, section: &'a ReadSection<'_>) -> Option<&'a Pool> {
+        self.pool.as_ref().map(|pool| pool.read(section))
+    }
+
+    /// Puts a pool of other addresses in the place of its own: packets see it as it was or as it is. `tables` has for each the table
+    /// that it stands for, if it does. Called with no spin lock held, in no read section, by one at a time.
+    ///
+    /// # Errors
+    /// EINVAL for a rule without a pool; else as [`Pool::new`].
+    pub fn change_pool(
+        &self,
+        addresses: KVec<abi::PoolAddr>,
+        tables: &[Option<TableRef>],
+        passive: &Passive,
+    ) -> Result<(), Errno> {
+        let pool = self.pool.as_ref().ok_or(Errno::Einval)?;
+        let new = load::pool(&self.source, addresses, tables, self.af, &self.src)?;
+        drop(pool.replace(new.ok_or(Errno::Einval)?, passive));
+        Ok(())
+    }
+
     /// Whether its pool is `sticky-address`.
     pub fn is_sticky(&self) -> bool {
-        self.pool.as_ref().is_some_and(|pool| pool.is_sticky())
+        self.has_pool() && self.source.rpool.opts & abi::PF_POOL_STICKYADDR != 0
     }
 
     /// What it has counted.
@@ -498,9 +522,9 @@ impl Rule {
         }
     }
 
-    /// The addresses of its pool.
-    pub fn addresses(&self) -> &[abi::PoolAddr] {
-        &self.addresses
+    /// The addresses of its pool, as they were loaded.
+    pub fn addresses<'a>(&'a self, section: &'a ReadSection<'_>) -> &'a [abi::PoolAddr] {
+        self.pool(section).map_or(&[], |pool| pool.addresses())
     }
 
     /// Sets its counters to zero; not the number of states, which is no counter.

@@ -203,15 +203,6 @@ fn an_argument_is_as_long_as_it_says() {
 }
 
 #[test]
-fn what_is_known_and_not_done_says_so() {
-    let machine = Machine::new();
-    let cmd = DIOCCHANGEADDR;
-    let mut arg = vec![0u64; ioctl::size(cmd).div_ceil(8)];
-    let answer = machine.call_bytes(true, cmd, &mut arg.as_mut_bytes()[..ioctl::size(cmd)]);
-    assert_eq!(answer, Err(Errno::Eopnotsupp));
-}
-
-#[test]
 fn there_are_no_source_nodes() {
     let machine = Machine::new();
     let mut nodes = IocSrcNodes {

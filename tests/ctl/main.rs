@@ -7,6 +7,7 @@ mod access;
 mod anchors;
 mod bulk;
 mod options;
+mod pool;
 mod restore;
 mod rules;
 mod sources;
