@@ -182,6 +182,12 @@ pub const PF_ANCHOR_NAME_SIZE: usize = 64;
 pub const PF_RESERVED_ANCHOR: &str = "_pf";
 /// The number that stands for "no rule" in a state ([`crate::SyncState::rule`] and its like): -1.
 pub const NO_RULE: u32 = u32::MAX;
+/// In [`crate::SyncState::nat_rule`]: the number is one of the list of `binat`, less this bit. Not in NetBSD's `net/pfvar.h`, whose pf
+/// does not tell the list.
+pub const BINAT_RULE: u32 = 1 << 19;
+/// The bits of a rule's number in a state above its number in its list: in which anchor that list is, or 0. Not in NetBSD's
+/// `net/pfvar.h`.
+pub const ANCHORED_RULE: u32 = 0xfff0_0000;
 
 /// `PF_OSFP_ANY`: any operating system.
 pub const PF_OSFP_ANY: u32 = 0;

@@ -73,8 +73,8 @@ c_struct! {
         pub rule: u32,
         /// The number of the anchor's rule; [`crate::NO_RULE`] for none.
         pub anchor: u32,
-        /// The number of the translation rule; [`crate::NO_RULE`] for none. It counts in the list of `rdr` for a state whose
-        /// `direction` is in, in that of `nat` for one whose is out.
+        /// The number of the translation rule; [`crate::NO_RULE`] for none. With [`crate::BINAT_RULE`] it counts in the list of
+        /// `binat`; otherwise in that of `rdr` for a state whose `direction` is in, in that of `nat` for one whose is out.
         pub nat_rule: u32,
         /// Age in seconds.
         pub creation: u32,

@@ -176,6 +176,38 @@ fn a_state_finds_its_rule_under_another_number() {
 }
 
 #[test]
+fn a_binat_rule_is_looked_for_in_its_own_list() {
+    let conf = "nat on em0 from 10/8 -> 192.0.2.1\n\
+        binat on em0 from 10.0.0.1 to any -> 192.0.2.3\n\
+        binat on em0 from 10.0.0.2 to any -> 192.0.2.4\n";
+    let mut pf = FakePf::default();
+    load::load(&mut Pf::new(&mut pf), &compile(conf).unwrap()).unwrap();
+    for nat_rule in [1 | BINAT_RULE, 0, 3 << 20 | BINAT_RULE] {
+        let number = pf.states.len() as u32;
+        pf.states.push(SyncState {
+            nat_rule,
+            ..state(number)
+        });
+    }
+    let dump = take(&mut pf).unwrap();
+    for format in [Format::Binary, Format::Text] {
+        assert_eq!(Dump::decode(&dump.encode(format)), Ok(dump.clone()));
+    }
+    let conf = "nat on em0 from 10.1/16 -> 192.0.2.9\n\
+        nat on em0 from 10/8 -> 192.0.2.1\n\
+        binat on em0 from 10.0.0.2 to any -> 192.0.2.4\n";
+    let mut pf = FakePf::default();
+    load::load(&mut Pf::new(&mut pf), &compile(conf).unwrap()).unwrap();
+    put(&mut pf, &dump).unwrap();
+    let nat: Vec<u32> = pf.states.iter().map(|state| state.nat_rule).collect();
+    assert_eq!(
+        nat,
+        [BINAT_RULE, 1, 3 << 20 | BINAT_RULE],
+        "within an anchor the number has to do"
+    );
+}
+
+#[test]
 fn a_translation_is_looked_for_by_direction() {
     let mut pf = with_states(0);
     let mut inbound = state(1);

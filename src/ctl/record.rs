@@ -13,8 +13,8 @@
 
 use pf_abi::{
     CName, PF_WSCALE_FLAG, PF_WSCALE_MASK, PFOTHERS_NSTATES, PFSYNC_FLAG_NATSRCNODE, PFSYNC_FLAG_SRCNODE,
-    PFSYNC_SCRUB_FLAG_VALID, PFUDPS_NSTATES, RulesetKind, SyncHost, SyncPeer, SyncScrub, SyncState, TCP_NSTATES,
-    TCPS_CLOSED, TCPS_SYN_SENT, TCPS_TIME_WAIT, Timeout, join_counter, split_counter,
+    PFSYNC_SCRUB_FLAG_VALID, PFUDPS_NSTATES, SyncHost, SyncPeer, SyncScrub, SyncState, TCP_NSTATES, TCPS_CLOSED,
+    TCPS_SYN_SENT, TCPS_TIME_WAIT, Timeout, join_counter, split_counter,
 };
 use zerocopy::transmute;
 
@@ -41,14 +41,6 @@ pub(super) struct Scene<'a> {
     pub timeouts: &'a Timeouts,
     /// Seconds of uptime.
     pub now: u32,
-}
-
-/// The list that a translation stands in of a state whose first packet went this way.
-fn translations(direction: Direction) -> RulesetKind {
-    match direction {
-        Direction::In => RulesetKind::Rdr,
-        Direction::Out => RulesetKind::Nat,
-    }
 }
 
 impl Scene<'_> {
@@ -84,7 +76,7 @@ impl Scene<'_> {
             dst: export_peer(&body.dst, &dst_scrub),
             rule: rule_nr,
             anchor: anchor_nr,
-            nat_rule: reference::of_translation(self.config, translations(state.direction()), state.nat_rule()),
+            nat_rule: reference::of_translation(self.config, state.direction(), state.nat_rule()),
             creation: self.now.wrapping_sub(state.creation()),
             expire: lifetime.saturating_sub(body.idle(self.now)),
             packets: body.packets.map(split_counter),
@@ -213,7 +205,7 @@ impl<'a> Candidate<'a> {
         let (rule, anchor) = reference::find_filter(scene.config, record.rule, record.anchor);
         let rule = rule.filter(|rule| rule.action == Action::Pass && rule.call.is_none());
         let anchor = anchor.filter(|_| rule.is_some());
-        let nat_rule = reference::find_translation(scene.config, translations(self.direction), record.nat_rule)
+        let nat_rule = reference::find_translation(scene.config, self.direction, record.nat_rule)
             .filter(|rule| rule.action == Action::Translate);
         let tag = rule.as_ref().map_or(0, |rule| rule.tag);
         let extra = Extra::of(rule.as_deref(), nat_rule.as_deref(), anchor.as_ref(), tag)?;

@@ -5,17 +5,19 @@
 //! main ruleset's rule that leads there, and `rule` its own number, as NetBSD's pf has it, where that rule calls this very anchor. Where
 //! it leads further (a wildcard, an anchor within an anchor), the upper twelve bits of `rule` tell which ruleset it is: its place
 //! in the order of all paths. A translation rule in an anchor has that place in its upper bits as well, and no number of an anchor.
+//! Below them a bit tells a `binat` rule; of the others the list follows from the state's direction.
 //!
 //! # Locking
 //! None.
 
-use pf_abi::{NO_RULE, RulesetKind};
+use pf_abi::{ANCHORED_RULE, BINAT_RULE, NO_RULE, RulesetKind};
 
+use crate::kpi::Direction;
 use crate::mem::KArc;
 use crate::rule::{Config, MAIN, Rule};
 
 /// Bits of a rule's number in its list.
-const BITS: u32 = 20;
+const BITS: u32 = ANCHORED_RULE.trailing_zeros();
 /// Places of rulesets that can be told.
 const PLACES: u32 = (1 << (u32::BITS - BITS)) - 1;
 
@@ -61,11 +63,21 @@ pub(super) fn of_filter(config: &Config, rule: Option<&KArc<Rule>>, anchor: Opti
     tell().unwrap_or((NO_RULE, NO_RULE))
 }
 
-/// `nat_rule` of a record.
-pub(super) fn of_translation(config: &Config, kind: RulesetKind, rule: Option<&KArc<Rule>>) -> u32 {
+/// The list that a translation stands in of a state whose first packet went this way, if it is no `binat` rule.
+fn list(direction: Direction) -> RulesetKind {
+    match direction {
+        Direction::In => RulesetKind::Rdr,
+        Direction::Out => RulesetKind::Nat,
+    }
+}
+
+/// `nat_rule` of the record of a state that began in this direction.
+pub(super) fn of_translation(config: &Config, direction: Direction, rule: Option<&KArc<Rule>>) -> u32 {
     let tell = || {
         let rule = rule?;
-        Some(place(config, home(rule))? | number(config, home(rule), kind, rule)?)
+        let number = |kind| number(config, home(rule), kind, rule).filter(|nr| nr & BINAT_RULE == 0);
+        let nr = number(list(direction)).or_else(|| Some(number(RulesetKind::Binat)? | BINAT_RULE))?;
+        Some(place(config, home(rule))? | nr)
     };
     tell().unwrap_or(NO_RULE)
 }
@@ -99,9 +111,13 @@ pub(super) fn find_filter(config: &Config, rule: u32, anchor: u32) -> (Option<KA
 }
 
 /// The translation rule that a record tells of, if it is loaded.
-pub(super) fn find_translation(config: &Config, kind: RulesetKind, number: u32) -> Option<KArc<Rule>> {
+pub(super) fn find_translation(config: &Config, direction: Direction, number: u32) -> Option<KArc<Rule>> {
     if number == NO_RULE {
         return None;
     }
-    find(config, ruleset(config, number)?, kind, number)
+    let kind = match number & BINAT_RULE {
+        0 => list(direction),
+        _ => RulesetKind::Binat,
+    };
+    find(config, ruleset(config, number)?, kind, number & !BINAT_RULE)
 }

@@ -285,6 +285,24 @@ impl Machine {
         transaction.call(self, DIOCXCOMMIT)
     }
 
+    /// Loads translation rules with their pools into an anchor, as one transaction.
+    pub(crate) fn translate_in(&self, path: &str, kind: RulesetKind, rules: &[(Rule, Vec<PoolAddr>)]) {
+        let mut transaction = Transaction::new(&[kind]);
+        transaction.elements()[0].anchor = AnchorPath::new(path).unwrap();
+        transaction.call(self, DIOCXBEGIN).unwrap();
+        for (rule, pool) in rules {
+            let mut arg = IocRule {
+                ticket: transaction.ticket(kind),
+                pool_ticket: self.pool(pool).unwrap(),
+                rule: rule.clone(),
+                anchor: AnchorPath::new(path).unwrap(),
+                ..IocRule::default()
+            };
+            self.ioctl(DIOCADDRULE, &mut arg).unwrap();
+        }
+        transaction.call(self, DIOCXCOMMIT).unwrap();
+    }
+
     /// DIOCADDRULE of a rule in an anchor, which may call one.
     pub(crate) fn add_rule_to(&self, path: &str, ticket: u32, rule: &Rule, call: &str) -> Result<(), Errno> {
         let mut arg = IocRule {

@@ -155,28 +155,12 @@ fn translations_stand_in_anchors_too() {
         machine
             .load_into("", Nat, &[(call.change(|rule| rule.action = PF_NAT), "out/*")])
             .unwrap();
-        let load = |path: &str, kind, rules: &[Loaded]| {
-            let mut transaction = crate::common::Transaction::new(&[kind]);
-            transaction.elements()[0].anchor = AnchorPath::new(path).unwrap();
-            transaction.call(machine, DIOCXBEGIN).unwrap();
-            for (rule, pool) in rules {
-                let mut arg = IocRule {
-                    ticket: transaction.ticket(kind),
-                    pool_ticket: machine.pool(pool).unwrap(),
-                    rule: rule.clone(),
-                    anchor: AnchorPath::new(path).unwrap(),
-                    ..IocRule::default()
-                };
-                machine.ioctl(DIOCADDRULE, &mut arg).unwrap();
-            }
-            transaction.call(machine, DIOCXCOMMIT).unwrap();
-        };
-        load(
+        machine.translate_in(
             "web",
             Rdr,
             &[no_rdr().from("198.51.100.9"), rdr("10.0.0.2").proto(TCP).port(80)],
         );
-        load("out/a", Nat, &[nat("192.0.2.1").from("10.0.0.0/8")]);
+        machine.translate_in("out/a", Nat, &[nat("192.0.2.1").from("10.0.0.0/8")]);
     });
     let syn = segment(1025, 80, SYN, 0, 0);
     let seen = gate.receive(&ip("198.51.100.7", "192.0.2.1").tcp(&syn)).unwrap();

@@ -201,3 +201,101 @@ fn both_networks_are_of_one_size() {
         .load(RulesetKind::Binat, &[binat("10.0.0.0/24", "192.0.2.0/25").on("em0")]);
     assert_eq!(refused, Err(pf::kpi::Errno::Einval));
 }
+
+/// `binat-anchor path`
+fn binat_anchor(path: &str) -> (Rule, &str) {
+    let (call, _) = no_binat();
+    (call.change(|rule| rule.action = PF_BINAT), path)
+}
+
+#[test]
+fn it_stands_in_anchors_too() {
+    let gate = Gate::new(&[]);
+    gate.each(|machine| {
+        let (guarded, path) = binat_anchor("a");
+        let calls = [
+            (guarded.on("em0").to("198.51.100.0/24"), path),
+            binat_anchor("w/*"),
+            binat_anchor("/w/x"),
+        ];
+        machine.load_into("", RulesetKind::Binat, &calls).unwrap();
+        machine.translate_in(
+            "a",
+            RulesetKind::Binat,
+            &[no_binat().from("10.0.0.9"), binat("10.0.0.0/24", "192.0.2.0/24")],
+        );
+        machine.translate_in("w/x", RulesetKind::Binat, &[binat("10.0.1.5", "203.0.113.5").on("em0")]);
+    });
+    let udp = |src: &str, dst: &str| ip(src, dst).udp(1025, 53, b"?");
+    let out = |src: &str, dst: &str| sound(&gate.send(&udp(src, dst)).unwrap());
+    let back = |src: &str, dst: &str| sound(&gate.receive(&udp(src, dst)).unwrap());
+    assert_eq!(out("10.0.0.5", "198.51.100.7"), "192.0.2.5:1025 > 198.51.100.7:53");
+    assert_eq!(back("198.51.100.8", "192.0.2.6"), "198.51.100.8:1025 > 10.0.0.6:53");
+    // The rule that calls guards them, by the other end's address in both directions.
+    assert_eq!(out("10.0.0.5", "198.51.7.7"), "10.0.0.5:1025 > 198.51.7.7:53");
+    assert_eq!(back("198.51.7.7", "192.0.2.5"), "198.51.7.7:1025 > 192.0.2.5:53");
+    assert_eq!(out("10.0.0.9", "198.51.100.7"), "10.0.0.9:1025 > 198.51.100.7:53");
+    assert_eq!(out("10.0.1.5", "198.51.7.7"), "203.0.113.5:1025 > 198.51.7.7:53");
+    assert_eq!(back("198.51.7.8", "203.0.113.5"), "198.51.7.8:1025 > 10.0.1.5:53");
+    // Without its ports a fragment may be one that is to be translated.
+    let fragment = |src: &str, dst: &str| ip(src, dst).with_fragment(1480, false).packet(TCP, &[0; 40]);
+    assert_eq!(
+        gate.receive(&fragment("198.51.100.8", "192.0.2.6")),
+        dropped(Reason::Fragment)
+    );
+    assert_eq!(
+        gate.send(&fragment("10.0.1.5", "198.51.7.7")),
+        dropped(Reason::Fragment)
+    );
+    let other = fragment("198.51.7.7", "192.0.2.6");
+    assert_eq!(gate.receive(&other), Ok(other));
+    check_table(gate.machine());
+}
+
+#[test]
+fn a_restored_state_finds_its_rule_again() {
+    let load = |gate: &Gate, in_anchor: bool| {
+        gate.each(|machine| {
+            let rules = [
+                binat("10.9.0.0/24", "192.0.3.0/24"),
+                binat("10.0.0.0/24", "192.0.2.0/24"),
+            ];
+            let calls = [binat_anchor("empty"), binat_anchor("a")];
+            if in_anchor {
+                machine.load_into("", RulesetKind::Binat, &calls).unwrap();
+                machine.translate_in("a", RulesetKind::Binat, &rules);
+            } else {
+                machine.load(RulesetKind::Binat, &rules).unwrap();
+            }
+            // In these lists nothing of that number is the rule.
+            let decoys = |decoy: fn(&str) -> Loaded| [decoy("192.0.2.1").on("wm0"), decoy("192.0.2.1").on("wm0")];
+            machine.load(RulesetKind::Nat, &decoys(nat)).unwrap();
+            machine.load(RulesetKind::Rdr, &decoys(rdr)).unwrap();
+        });
+    };
+    for in_anchor in [false, true] {
+        let old = Gate::new(&[]);
+        load(&old, in_anchor);
+        let udp = |src: &str, dst: &str| ip(src, dst).udp(1025, 53, b"?");
+        old.send(&udp("10.0.0.5", "198.51.100.7")).unwrap();
+        old.receive(&udp("198.51.100.7", "192.0.2.6")).unwrap();
+        let states = old.machine().dump();
+        assert_eq!(states.len(), 2);
+        assert!(states.iter().all(|state| state.nat_rule & 0xf_ffff == BINAT_RULE | 1));
+        let new = Gate::new(&[]);
+        load(&new, in_anchor);
+        assert_eq!(new.machine().add_states(&states), Ok(2));
+        let again = new.machine().dump();
+        assert!(again.iter().all(|state| state.nat_rule == states[0].nat_rule));
+        let path = if in_anchor { "a" } else { "" };
+        let counts = || -> Vec<u32> {
+            let rules = new.machine().rules_of(path, Action::Binat).unwrap();
+            rules.iter().map(|(rule, _)| rule.states).collect()
+        };
+        assert_eq!(counts(), [0, 2]);
+        // Where it is not loaded there is none, and the state lives.
+        let bare = Gate::new(&[]);
+        assert_eq!(bare.machine().add_states(&states), Ok(2));
+        assert!(bare.machine().dump().iter().all(|state| state.nat_rule == NO_RULE));
+    }
+}

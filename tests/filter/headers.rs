@@ -436,3 +436,32 @@ fn a_disabled_filter_and_a_skipped_interface_see_nothing() {
     gate.each(|machine| machine.command(DIOCSTOP).unwrap());
     assert_eq!(gate.send(&packet), Ok(packet));
 }
+
+#[test]
+fn a_skipped_interface_leaves_the_others_as_they_are() {
+    let gate = Gate::new(&[block().on("em0"), pass().on("em1").inward().keep_state()])
+        .scrub(&[scrub()])
+        .nat(&[nat("192.0.2.1").on("em0")]);
+    gate.each(|machine| {
+        let mut arg = IocIface {
+            // All of the driver but em1.
+            name: IfName::new("em").unwrap(),
+            flags: PFI_IFLAG_SKIP,
+            ..IocIface::default()
+        };
+        machine.ioctl(DIOCSETIFFLAG, &mut arg).unwrap();
+        arg.name = IfName::new("em1").unwrap();
+        machine.ioctl(DIOCCLRIFFLAG, &mut arg).unwrap();
+    });
+    let question = v4().udp(1025, 53, b"question");
+    assert_eq!(gate.forward(&question), Ok(question), "neither blocked nor translated");
+    assert_eq!(gate.states(), 1, "em1's");
+    // On its way back nothing is looked at before em1.
+    let answer = v4().back().udp(53, 1025, b"answer");
+    assert_eq!(gate.forward_back(&answer), Ok(answer));
+    assert_eq!(gate.state().packets.map(join_counter), [1, 1]);
+    // Nothing waits for the rest of a packet either.
+    let fragment = v4().with_fragment(0, true).packet(UDP, &[0; 64]);
+    assert_eq!(gate.receive(&fragment), Ok(fragment.clone()));
+    assert_eq!(gate.receive_inside(&fragment), crate::gate::KEPT);
+}

@@ -133,7 +133,9 @@ pub fn open(path: &Path) -> Result<Dump, FileError> {
 /// The number that a list has in a file; `None` for a list whose rules make no states.
 fn kind_number(kind: RulesetKind) -> Option<u32> {
     match kind {
-        RulesetKind::Filter | RulesetKind::Nat | RulesetKind::Rdr => u32::try_from(i32::from(kind)).ok(),
+        RulesetKind::Filter | RulesetKind::Nat | RulesetKind::Binat | RulesetKind::Rdr => {
+            u32::try_from(i32::from(kind)).ok()
+        }
         _ => None,
     }
 }

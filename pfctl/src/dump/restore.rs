@@ -1,11 +1,11 @@
 //! States out of a dump and into the kernel.
 
 use super::identity::Identity;
-use super::store::{records, translation_kind};
+use super::store::{KINDS, records, translation_kind};
 use super::{Dump, RuleRecord};
 use crate::device::{Errno, Pf};
 use crate::lock::{Held, LockError};
-use pf_abi::{NO_RULE, RulesetKind, SyncState, errno};
+use pf_abi::{ANCHORED_RULE, BINAT_RULE, NO_RULE, RulesetKind, SyncState, errno};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -130,7 +130,7 @@ struct Numbers(HashMap<(RulesetKind, u32), u32>);
 impl Numbers {
     fn find(held: &mut Held<'_>, dump: &Dump) -> Result<Self, LockError> {
         let mut numbers = HashMap::new();
-        for kind in [RulesetKind::Filter, RulesetKind::Nat, RulesetKind::Rdr] {
+        for kind in KINDS {
             let wanted: Vec<&RuleRecord> = dump.rules.iter().filter(|rule| rule.kind == kind).collect();
             if wanted.is_empty() {
                 continue;
@@ -164,7 +164,13 @@ impl Numbers {
                 state.rule = NO_RULE;
             }
         }
-        state.nat_rule = lookup(translation_kind(&state), state.nat_rule);
+        if state.nat_rule != NO_RULE && state.nat_rule & ANCHORED_RULE == 0 {
+            let (kind, flag) = (translation_kind(&state), state.nat_rule & BINAT_RULE);
+            state.nat_rule = match lookup(kind, state.nat_rule & !BINAT_RULE) {
+                NO_RULE => NO_RULE,
+                number => number | flag,
+            };
+        }
         (state, !had_rule || state.rule != NO_RULE)
     }
 }

@@ -4,16 +4,27 @@ use super::identity::{Identity, identify};
 use super::{Dump, FileError, Format, RuleRecord};
 use crate::lock::{Held, LockError};
 use crate::ruleset;
-use pf_abi::{NO_RULE, PF_OUT, RulesetKind, SyncState};
+use pf_abi::{BINAT_RULE, NO_RULE, PF_OUT, RulesetKind, SyncState};
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The list in which a state's translation rule stands: what goes out is translated by `nat`, what comes in by `rdr`.
+/// The lists whose rules states belong to.
+pub(super) const KINDS: [RulesetKind; 4] = [
+    RulesetKind::Filter,
+    RulesetKind::Nat,
+    RulesetKind::Binat,
+    RulesetKind::Rdr,
+];
+
+/// The list in which a state's translation rule stands: unless the number tells of `binat`, what goes out is translated by `nat`, what
+/// comes in by `rdr`.
 pub(super) fn translation_kind(state: &SyncState) -> RulesetKind {
-    if state.direction == PF_OUT {
+    if state.nat_rule != NO_RULE && state.nat_rule & BINAT_RULE != 0 {
+        RulesetKind::Binat
+    } else if state.direction == PF_OUT {
         RulesetKind::Nat
     } else {
         RulesetKind::Rdr
@@ -38,11 +49,11 @@ pub fn take(held: &mut Held<'_>) -> Result<Dump, LockError> {
             wanted.insert((RulesetKind::Filter, main_rule));
         }
         if state.nat_rule != NO_RULE {
-            wanted.insert((translation_kind(state), state.nat_rule));
+            wanted.insert((translation_kind(state), state.nat_rule & !BINAT_RULE));
         }
     }
     let mut rules = Vec::new();
-    for kind in [RulesetKind::Filter, RulesetKind::Nat, RulesetKind::Rdr] {
+    for kind in KINDS {
         if wanted.iter().any(|(of, _)| *of == kind) {
             let all = records(held, kind)?;
             rules.extend(all.into_iter().filter(|record| wanted.contains(&(kind, record.number))));

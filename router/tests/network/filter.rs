@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use pf_abi::Reason;
+use pf_abi::{IfName, Reason};
 
 use crate::firewall::Firewall;
 use crate::harness::*;
@@ -79,6 +79,31 @@ fn tcp_with_window_scaling_goes_through_its_states() {
         "one for each side of the router and connection"
     );
     assert_eq!(firewall.count(Reason::StateMismatch), 0);
+}
+
+#[test]
+fn a_skipped_interface_is_not_filtered_and_the_others_are() {
+    let network = Network::new().with_way_back();
+    let _router = network.router();
+    let mut firewall = Firewall::with_rules(&network, "set skip on lan0\nblock all\npass out on wan0 keep state");
+    for (client, server) in [(CLIENT_V4, SERVER_V4), (CLIENT_V6, SERVER_V6)] {
+        assert!(network.client.reaches(server));
+        assert!(
+            network
+                .client
+                .reaches(if server == SERVER_V4 { LAN_V4 } else { LAN_V6 })
+        );
+        let before = firewall.count(Reason::Match);
+        let begin = network.server.udp_at(server, 7003);
+        begin.send_to(b"let me in", (client, 7003)).unwrap();
+        firewall.wait_for_more(Reason::Match, before);
+    }
+    assert!(
+        firewall
+            .states()
+            .iter()
+            .all(|state| state.ifname != IfName::new("lan0").unwrap())
+    );
 }
 
 #[test]
