@@ -49,6 +49,8 @@ struct Refusal {
     reason: Option<Reason>,
     /// What pf sends: to its sender, as a rule.
     answers: [Option<Mbuf>; 2],
+    /// The last of them goes [`Filter::way`].
+    diverts: bool,
 }
 
 impl From<Reason> for Refusal {
@@ -56,6 +58,7 @@ impl From<Reason> for Refusal {
         Refusal {
             reason: Some(reason),
             answers: [None, None],
+            diverts: false,
         }
     }
 }
@@ -77,6 +80,10 @@ enum Outcome {
     Kept,
     /// It is to go another way, and to be cut before it leaves.
     Divert(Mbuf, route::Hop, Option<Cut>),
+    /// It goes on, and so does a copy of it another way.
+    Copied(Mbuf, Option<Cut>, Mbuf, route::Hop),
+    /// It is gone, and this is to go another way than the routing table's.
+    Answered(Mbuf, route::Hop),
 }
 
 /// Judges one packet. `place` is where its state stands in the tree of its direction, if that is known already.
@@ -89,15 +96,29 @@ pub(crate) fn judge(
     mbuf: Mbuf,
     place: Option<Place>,
 ) -> Verdict {
-    match judge_one(pf, level, direction, ifindex, mbuf, place) {
-        Outcome::Pass(mbuf, None) => Verdict::Pass(mbuf),
-        Outcome::Pass(mbuf, Some(cut)) => normal::send_cut(pf, direction, mbuf, ifindex, &cut),
-        Outcome::Drop => Verdict::Drop,
-        Outcome::Kept => Verdict::Kept,
-        Outcome::Divert(mbuf, hop, cut) => route::divert(pf, level, (direction, ifindex), mbuf, hop, cut),
+    let (mbuf, cut) = match judge_one(pf, level, direction, ifindex, mbuf, place, true) {
+        Outcome::Pass(mbuf, None) => return Verdict::Pass(mbuf),
+        Outcome::Pass(mbuf, cut) => (mbuf, cut),
+        Outcome::Drop => return Verdict::Drop,
+        Outcome::Kept => return Verdict::Kept,
+        Outcome::Divert(mbuf, hop, cut) => return route::divert(pf, level, (direction, ifindex), mbuf, hop, cut),
+        Outcome::Copied(mbuf, cut, copy, hop) => {
+            route::send_copy(pf, level, (direction, ifindex), copy, hop, cut);
+            (mbuf, cut)
+        }
+        Outcome::Answered(answer, hop) => {
+            route::send_answer(pf, level, answer, hop);
+            return Verdict::Drop;
+        }
+    };
+    match cut {
+        None => Verdict::Pass(mbuf),
+        Some(cut) => normal::send_cut(pf, direction, mbuf, ifindex, &cut),
     }
 }
 
+/// The same but for what is to be sent past the routing table. Of a packet that is not `heard` of, as it is a copy, nobody is told what
+/// becomes of it.
 fn judge_one(
     pf: &Pf,
     level: &SoftNet,
@@ -105,6 +126,7 @@ fn judge_one(
     ifindex: u16,
     mbuf: Mbuf,
     place: Option<Place>,
+    heard: bool,
 ) -> Outcome {
     if !pf.is_running() || mbuf.is_from_pf() {
         return Outcome::Pass(mbuf, None);
@@ -157,11 +179,10 @@ fn judge_one(
             None => Outcome::Pass(packet.into_mbuf(), cut),
             Some(Ok(way)) if way.copy => {
                 let mbuf = packet.into_mbuf();
-                drop(section);
-                if let Some(copy) = mbuf.duplicate() {
-                    route::send_copy(pf, copy, direction, way.hop, cut.as_ref());
+                match mbuf.duplicate() {
+                    Some(copy) => Outcome::Copied(mbuf, cut, copy, way.hop),
+                    None => Outcome::Pass(mbuf, cut),
                 }
-                Outcome::Pass(mbuf, cut)
             }
             Some(Ok(way)) => Outcome::Divert(packet.into_mbuf(), way.hop, cut),
             Some(Err(route::Nowhere)) => Outcome::Drop,
@@ -171,10 +192,18 @@ fn judge_one(
                 pf.stats.count(reason);
             }
             drop(section);
-            for answer in refusal.answers.into_iter().flatten() {
+            if !heard {
+                return Outcome::Drop;
+            }
+            let [first, last] = refusal.answers;
+            let (last, diverted) = if refusal.diverts { (None, last) } else { (last, None) };
+            for answer in [first, last].into_iter().flatten() {
                 pf.kernel.output(answer);
             }
-            Outcome::Drop
+            match (diverted, way) {
+                (Some(answer), Some(Ok(way))) => Outcome::Answered(answer, way.hop),
+                _ => Outcome::Drop,
+            }
         }
     }
 }
@@ -189,7 +218,7 @@ struct Filter<'a> {
     interface: u16,
     /// Where its state stands, if that is known already.
     place: Option<Place>,
-    /// Where it goes, if not where the routing table says.
+    /// Where it goes, if not where the routing table says; or where an answer to it goes.
     way: Cell<Option<Result<route::Way, route::Nowhere>>>,
     /// A scrub rule with `reassemble tcp` is about the packet.
     reassemble_tcp: bool,

@@ -74,6 +74,7 @@ impl Filter<'_> {
                 return Err(Refusal {
                     reason: Some(Reason::StateMismatch),
                     answers: [answer(&self.pf.kernel, packet, &RESET), None],
+                    diverts: false,
                 });
             }
             Fit::Reused => {

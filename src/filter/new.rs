@@ -60,6 +60,7 @@ impl<'a> Filter<'a> {
             return Err(Refusal {
                 reason: None,
                 answers: [answer(&self.pf.kernel, packet, to_send), None],
+                diverts: false,
             });
         }
         if packet.has_options && !rule.is_some_and(|rule| rule.allow_opts) {

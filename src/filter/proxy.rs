@@ -4,7 +4,8 @@
 //! [`state::proxy`](crate::state::proxy) says what is to be done about a segment, and with which numbers; here are the addresses, and
 //! what is sent. Each end sees the addresses of the other that translation gives it.
 //!
-//! What pf sends to the end outside, or in answer to what comes in, leaves without being judged. To a server inside it goes like a
+//! It goes where `route-to` and `reply-to` send the connection's packets. What pf sends to the end outside, or in answer to what comes
+//! in, leaves without being judged. To a server inside it goes like a
 //! packet that is forwarded: other interfaces' rules judge it and keep their own states. (One of the firewall's own addresses is
 //! reached over a loopback interface, where it meets the state again, which knows it.)
 //!
@@ -20,8 +21,10 @@ use core::sync::atomic::Ordering;
 
 use pf_abi::{PF_TCPS_PROXY_SRC, Reason};
 
+use super::route::{self, Hop, Nowhere, Way};
 use super::{Filter, RESET, Refusal, count};
 use crate::Pf;
+use crate::iface::Interfaces;
 use crate::kpi::{Direction, Kernel, Mbuf, NoMemory, SoftNet, SpinGuard};
 use crate::packet::{self, Packet, answer, compose_segment};
 use crate::rule::Rule;
@@ -67,9 +70,12 @@ enum End {
     Server,
 }
 
+/// A segment of pf's own, and its way, if that is not the routing table's.
+type Composed = (Mbuf, Option<Hop>);
+
 /// A segment of pf's own to one of the ends, from the other one as that end knows it.
-fn compose(kernel: &Kernel, state: (&StateKey, Direction), to: End, segment: tcp::Repr) -> Option<Mbuf> {
-    let (key, direction) = state;
+fn compose(kernel: &Kernel, interfaces: &Interfaces, state: &State, to: End, segment: tcp::Repr) -> Option<Composed> {
+    let (key, direction) = (state.key(), state.direction());
     let (src, dst): (Host, Host) = match (to, direction) {
         (End::Client, Direction::Out) => (key.ext, key.lan),
         (End::Client, Direction::In) => (key.gwy, key.ext),
@@ -86,13 +92,38 @@ fn compose(kernel: &Kernel, state: (&StateKey, Direction), to: End, segment: tcp
     if !is_forwarded {
         mbuf.mark_from_pf().ok()?;
     }
-    Some(mbuf)
+    let forward = matches!(to, End::Server);
+    match Way::of_own(state, forward, dst.addr, interfaces) {
+        None => Some((mbuf, None)),
+        Some(Ok(hop)) => Some((mbuf, Some(hop))),
+        Some(Err(Nowhere)) => None,
+    }
 }
 
-fn held(answers: [Option<Mbuf>; 2]) -> Refusal {
-    Refusal {
-        reason: Some(Reason::Synproxy),
-        answers,
+impl Filter<'_> {
+    /// The end of a packet, in the place of which these are sent. Of one rule at most one end has a way of its own.
+    fn refused(&self, reason: Reason, segments: [Option<Composed>; 2]) -> Refusal {
+        let mut hop = None;
+        let mut answers = segments.map(|segment| {
+            let (mbuf, way) = segment?;
+            hop = hop.or(way);
+            Some((mbuf, way.is_some()))
+        });
+        if answers[0].as_ref().is_some_and(|(_, diverts)| *diverts) {
+            answers.swap(0, 1);
+        }
+        if let Some(hop) = hop {
+            self.way.set(Some(Ok(Way { copy: false, hop })));
+        }
+        Refusal {
+            reason: Some(reason),
+            answers: answers.map(|answer| answer.map(|(mbuf, _)| mbuf)),
+            diverts: hop.is_some(),
+        }
+    }
+
+    fn held(&self, segments: [Option<Composed>; 2]) -> Refusal {
+        self.refused(Reason::Synproxy, segments)
     }
 }
 
@@ -130,7 +161,7 @@ impl Filter<'_> {
         let entry = Entry::new(state, 0);
         self.pf.handshakes.greeted.push(entry, self.level);
         let segment = proxy::greeting(&state.lock(self.level));
-        held([self.compose(state, End::Client, segment), None])
+        self.held([self.compose(state, End::Client, segment), None])
     }
 
     /// Forgets the client that was greeted first, if it has not been heard of since, so that another one can be. For room in the
@@ -174,8 +205,8 @@ impl Filter<'_> {
         Ok(())
     }
 
-    fn compose(&self, state: &State, to: End, segment: tcp::Repr) -> Option<Mbuf> {
-        compose(&self.pf.kernel, (state.key(), state.direction()), to, segment)
+    fn compose(&self, state: &State, to: End, segment: tcp::Repr) -> Option<Composed> {
+        compose(&self.pf.kernel, self.interfaces, state, to, segment)
     }
 
     /// Deals with a segment of a connection that pf has in hand. True: it passes as it is.
@@ -212,10 +243,7 @@ impl Filter<'_> {
             let refusal = proxy::refusal(&body);
             drop(body);
             self.end_overload(state);
-            return Err(Refusal {
-                reason: Some(Reason::SrcLimit),
-                answers: [self.compose(state, End::Client, refusal), None],
-            });
+            return Err(self.refused(Reason::SrcLimit, [self.compose(state, End::Client, refusal), None]));
         }
         let is_over = body.unlinked;
         let to_client = |segment| (End::Client, segment);
@@ -248,10 +276,10 @@ impl Filter<'_> {
             self.pf.handshakes.called.push(entry, self.level);
         }
         let answers = match step {
-            Step::Reset => [answer(kernel, packet, &RESET), None],
+            Step::Reset => [answer(kernel, packet, &RESET).map(|mbuf| (mbuf, None)), None],
             _ => segments.map(|it| it.and_then(|(to, segment)| self.compose(state, to, segment))),
         };
-        Err(held(answers))
+        Err(self.held(answers))
     }
 }
 
@@ -266,16 +294,19 @@ pub(crate) fn tick(pf: &Pf) {
         let Some(entry) = pf.handshakes.called.pop(&level) else {
             return;
         };
-        let packet = ask_again(pf, &level, entry);
-        drop(level);
-        if let Some(packet) = packet {
-            pf.kernel.output(packet);
+        match ask_again(pf, &level, entry) {
+            Some((packet, Some(hop))) => route::send_answer(pf, &level, packet, hop),
+            Some((packet, None)) => {
+                drop(level);
+                pf.kernel.output(packet);
+            }
+            None => (),
         }
     }
 }
 
 /// Asks one server again, if it is time to, or gives up. What is to be sent is the answer.
-fn ask_again(pf: &Pf, level: &SoftNet, entry: Entry) -> Option<Mbuf> {
+fn ask_again(pf: &Pf, level: &SoftNet, entry: Entry) -> Option<Composed> {
     let now = pf.kernel.uptime();
     let section = pf.read(level);
     let state = pf.states.find(Entry::TREE, &entry.key, level, &section)?;
@@ -305,5 +336,5 @@ fn ask_again(pf: &Pf, level: &SoftNet, entry: Entry) -> Option<Mbuf> {
         let due = now.wrapping_add(1 << tries);
         pf.handshakes.called.push(Entry { due, tries, ..entry }, level);
     }
-    compose(&pf.kernel, (state.key(), state.direction()), segment.0, segment.1)
+    compose(&pf.kernel, pf.interfaces.read(&section), state, segment.0, segment.1)
 }

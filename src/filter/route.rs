@@ -4,7 +4,9 @@
 //! While a packet is judged, its [`Way`] is noted. When that is over and no section is open any more, it is sent: a packet that is
 //! diverted is judged once more as it goes out of the other interface, where it may be diverted again, a few times at most; then
 //! it leaves, past the system's own forwarding, whose part in it is done here: the TTL of a packet that came in, and errors to its
-//! sender. A copy is made and sent as it is, and nobody hears of what becomes of it.
+//! sender. A copy is judged there as well, but it is sent as it is otherwise, and nobody hears of what becomes of it.
+//!
+//! What pf says to an end of a connection in the place of the other goes the way of the connection's packets: [`Way::of_own`].
 //!
 //! `fastroute` means the way that the routing table knows, which is where a packet goes that just passes.
 //!
@@ -18,6 +20,7 @@ use pf_abi as abi;
 use super::{Filter, Outcome, judge_one};
 use crate::Pf;
 use crate::Verdict;
+use crate::iface::Interfaces;
 use crate::kpi::{Direction, Mbuf, NoMemory, Problem, SoftNet};
 use crate::mem::KArc;
 use crate::nat::Choice;
@@ -91,17 +94,80 @@ impl Filter<'_> {
     }
 }
 
+impl Way {
+    /// Where a segment of pf's own goes that stands for a packet of a state: one that goes as the first one did, or one against it. `dst`
+    /// is whom it is for. Nothing where the routing table knows.
+    pub(super) fn of_own(
+        state: &State,
+        forward: bool,
+        dst: Addr,
+        interfaces: &Interfaces,
+    ) -> Option<Result<Hop, Nowhere>> {
+        let route = state.extra()?.route.as_ref()?;
+        match route.kind {
+            abi::Route::To if forward => (),
+            abi::Route::ReplyTo if !forward => (),
+            _ => return None,
+        }
+        let Choice { addr, interface } = route.choice;
+        let next = if addr.is_zero() { dst } else { addr };
+        Some(match interfaces.ifindex(interface) {
+            Some(ifindex) => Ok(Hop {
+                ifindex,
+                next: next.to_ip(state.key().af),
+            }),
+            None => Err(Nowhere),
+        })
+    }
+}
+
 /// There is no such interface.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Nowhere;
 
-/// Sends a copy of a packet, cut if the packet is to be.
+/// No interface: what pf sends itself has crossed none.
+const NONE: u16 = 0;
+
+/// Sends a copy of a packet that crossed `ifindex` in this direction, if the rules of the other interface let it pass; cut if the packet
+/// is to be. A copy of the copy is not made.
 #[inline(never)]
-pub(super) fn send_copy(pf: &Pf, mut copy: Mbuf, direction: Direction, hop: Hop, cut: Option<&Cut>) {
-    if copy.mark_from_pf().is_ok() && copy.settle_checksums(direction).is_ok() && fits(pf, &copy, hop, cut).is_ok() {
-        // Nobody hears of what becomes of it.
-        let _ = send_on(pf, copy, hop, cut);
+pub(super) fn send_copy(
+    pf: &Pf,
+    level: &SoftNet,
+    (mut direction, mut ifindex): (Direction, u16),
+    mut copy: Mbuf,
+    mut hop: Hop,
+    mut cut: Option<Cut>,
+) {
+    for _ in 0..DIVERSIONS {
+        let is_there = direction == Direction::Out && ifindex == hop.ifindex;
+        if copy.settle_checksums(direction).is_err() || fits(pf, &copy, hop, cut.as_ref()).is_err() {
+            return;
+        }
+        if !is_there {
+            (direction, ifindex) = (Direction::Out, hop.ifindex);
+            match judge_one(pf, level, direction, ifindex, copy, None, false) {
+                Outcome::Pass(judged, again) | Outcome::Copied(judged, again, ..) => {
+                    (copy, cut) = (judged, again.or(cut));
+                }
+                Outcome::Divert(judged, next, again) => {
+                    (copy, hop, cut) = (judged, next, again.or(cut));
+                    continue;
+                }
+                Outcome::Drop | Outcome::Kept | Outcome::Answered(..) => return,
+            }
+        }
+        if copy.settle_checksums(Direction::Out).is_ok() && copy.mark_from_pf().is_ok() {
+            let _ = send_on(pf, copy, hop, cut.as_ref());
+        }
+        return;
     }
+}
+
+/// Sends a segment of pf's own. It is judged as it goes out, unless it is marked.
+#[inline(never)]
+pub(super) fn send_answer(pf: &Pf, level: &SoftNet, answer: Mbuf, hop: Hop) {
+    divert(pf, level, (Direction::Out, NONE), answer, hop, None);
 }
 
 /// Whether a packet can leave there, be it in fragments; if not, what its sender hears.
@@ -154,8 +220,17 @@ pub(super) fn divert(
             Err(None) => return Verdict::Drop,
         }
         (direction, ifindex) = (Direction::Out, hop.ifindex);
-        match judge_one(pf, level, direction, ifindex, packet, None) {
+        match judge_one(pf, level, direction, ifindex, packet, None, true) {
             Outcome::Pass(judged, again) => return send(pf, judged, hop, again.or(cut).as_ref()),
+            Outcome::Copied(judged, again, copy, to) => {
+                let cut = again.or(cut);
+                send_copy(pf, level, (direction, ifindex), copy, to, cut);
+                return send(pf, judged, hop, cut.as_ref());
+            }
+            // What is said in its place goes on as it would.
+            Outcome::Answered(answer, to) => {
+                (direction, ifindex, packet, hop, cut) = (Direction::Out, NONE, answer, to, None);
+            }
             Outcome::Drop => return Verdict::Drop,
             // The one that makes the others whole takes them along.
             Outcome::Kept => return Verdict::Kept,

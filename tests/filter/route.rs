@@ -250,3 +250,55 @@ fn a_restored_state_takes_its_way_again() {
         assert_eq!(gate.routed()[0].0, by);
     }
 }
+
+#[test]
+fn a_copy_is_judged_where_it_leaves() {
+    let copied = || {
+        routed(
+            pass().inward().on("em1").keep_state(),
+            Route::DupTo,
+            &["em2 192.0.2.254"],
+        )
+    };
+    let packet = out().udp(1025, 53, b"?");
+    // What stands in its way there stands in nobody else's, and nobody is told.
+    let refuse = block()
+        .outward()
+        .on("em2")
+        .change(|rule| (rule.rule_flag, rule.return_icmp) = (PFRULE_RETURNICMP, 0x0303));
+    let gate = gate(&[any(), copied(), (refuse, vec![])]);
+    assert_eq!(gate.forward(&packet), Ok(packet.clone()));
+    assert_eq!((gate.routed(), gate.sent()), (vec![], vec![]));
+    assert_eq!(gate.rule(2).packets, [0, 1]);
+    // It is translated there.
+    let gate = self::gate(&[any(), copied()]).nat(&[nat("203.0.113.1").on("em2").ports(0, 0)]);
+    for _ in 0..2 {
+        assert_eq!(gate.receive_inside(&packet), Ok(packet.clone()));
+        let [(4, to, copy)] = &gate.routed()[..] else { panic!() };
+        assert_eq!(to, "192.0.2.254");
+        assert_eq!(sound(copy), "203.0.113.1:1025 > 198.51.100.7:53");
+        assert_eq!(copy[8], packet[8], "its TTL is as it came");
+    }
+    // It may be sent another way there, but no copy of it is made.
+    let again = routed(pass().outward().on("em2"), Route::To, &["em0 192.0.2.9"]);
+    let gate = self::gate(&[any(), copied(), again]);
+    assert_eq!(gate.receive_inside(&packet), Ok(packet.clone()));
+    assert_eq!(gate.routed(), [(1, "192.0.2.9".to_owned(), packet.clone())]);
+    let again = routed(pass().outward().on("em2"), Route::DupTo, &["em0 192.0.2.9"]);
+    let gate = self::gate(&[any(), copied(), again]);
+    assert_eq!(gate.receive_inside(&packet), Ok(packet.clone()));
+    assert_eq!(gate.routed(), [(4, "192.0.2.254".to_owned(), packet)]);
+}
+
+#[test]
+fn what_is_diverted_may_be_copied_where_it_leaves() {
+    let gate = gate(&[
+        any(),
+        routed(pass().inward().on("em1"), Route::To, &["em2 192.0.2.254"]),
+        routed(pass().outward().on("em2"), Route::DupTo, &["em0 192.0.2.9"]),
+    ]);
+    assert_eq!(gate.receive_inside(&out().udp(1025, 53, b"?")), GONE);
+    let packet = hopped(&out()).udp(1025, 53, b"?");
+    let expected = [(1, "192.0.2.9"), (4, "192.0.2.254")].map(|(at, to)| (at, to.to_owned(), packet.clone()));
+    assert_eq!(gate.routed(), expected);
+}

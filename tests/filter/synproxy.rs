@@ -601,3 +601,103 @@ fn a_server_here_is_reached_over_the_loopback_interface() {
     assert_eq!(loops(&confirmation), Ok(confirmation.clone()));
     scene.talk(greeting, call);
 }
+
+/// A gate with a third interface, em2, and what the proxy says there, past the routing table.
+fn with_em2(rules: &[Loaded]) -> Gate {
+    let gate = Gate::new(&[]);
+    gate.each(|machine| {
+        machine.pf.attach_interface(4, b"em2").unwrap();
+        machine.load(RulesetKind::Filter, rules).unwrap();
+    });
+    gate
+}
+
+fn routed_to(gate: &Gate, gateway: &str) -> Said {
+    let [(4, to, packet)] = &gate.routed()[..] else {
+        panic!("one, by em2")
+    };
+    assert_eq!(to, gateway);
+    read(&(packet.clone(), false))
+}
+
+#[test]
+fn the_client_hears_by_the_way_of_replies() {
+    let rule = pass().proto(TCP).inward().on("em2").synproxy_state();
+    let gate = with_em2(&[
+        (pass().keep_state(), vec![]),
+        routed(rule, Route::ReplyTo, &["em2 192.0.2.254"]),
+    ]);
+    let there = ip("198.51.100.7", "10.0.0.1");
+    let from_client = |segment: &Segment| gate.cross(4, false, &there.tcp(segment));
+    assert_eq!(from_client(&segment(1025, 80, SYN, CLIENT, 0)), dropped(PROXIED));
+    let greeting = routed_to(&gate, "192.0.2.254");
+    assert_eq!((greeting.flags, greeting.ack), (SYN | ACK, CLIENT.wrapping_add(1)));
+    assert_eq!(gate.sent(), []);
+    let ack = segment(1025, 80, ACK, CLIENT.wrapping_add(1), greeting.seq.wrapping_add(1)).with_window(2000);
+    assert_eq!(from_client(&ack), dropped(PROXIED));
+    // To the server it goes as the routing table has it.
+    let [call] = &gate.sent()[..] else { panic!() };
+    assert_eq!((read(call).flags, read(call).marked), (SYN, false));
+    assert_eq!(gate.routed(), []);
+    let answer = segment(80, 1025, SYN | ACK, SERVER, read(call).seq.wrapping_add(1)).with_window(3000);
+    assert_eq!(gate.send(&there.back().tcp(&answer)), dropped(PROXIED));
+    let [confirm] = &gate.sent()[..] else { panic!() };
+    assert_eq!((read(confirm).flags, read(confirm).marked), (ACK, false));
+    let release = routed_to(&gate, "192.0.2.254");
+    assert_eq!((release.flags, release.window), (ACK, 3000));
+}
+
+#[test]
+fn the_server_is_asked_by_the_way_of_requests() {
+    let rule = pass().proto(TCP).inward().on("em1").synproxy_state();
+    let gate = with_em2(&[
+        (pass().keep_state(), vec![]),
+        routed(rule, Route::To, &["em2 192.0.2.254"]),
+    ]);
+    let there = ip("10.0.0.1", "198.51.100.7");
+    let from_client = |segment: &Segment| gate.receive_inside(&there.tcp(segment));
+    assert_eq!(from_client(&segment(1025, 80, SYN, CLIENT, 0)), dropped(PROXIED));
+    let [greeting] = &gate.sent()[..] else { panic!() };
+    assert_eq!(gate.routed(), []);
+    let greeting = read(greeting);
+    let ack = segment(1025, 80, ACK, CLIENT.wrapping_add(1), greeting.seq.wrapping_add(1)).with_window(2000);
+    assert_eq!(from_client(&ack), dropped(PROXIED));
+    let call = routed_to(&gate, "192.0.2.254");
+    assert_eq!(call.flags, SYN);
+    assert_eq!(gate.states(), 2, "the rules of em2 have let it pass");
+    // Once more, when there is no answer.
+    gate.tick(2);
+    assert_eq!(routed_to(&gate, "192.0.2.254"), call);
+    assert_eq!(gate.sent(), []);
+    let answer = segment(80, 1025, SYN | ACK, SERVER, call.seq.wrapping_add(1)).with_window(3000);
+    let answer = there.back().tcp(&answer);
+    assert_eq!(gate.cross(4, false, &answer), Ok(answer.clone()));
+    assert_eq!(gate.send_inside(&answer), dropped(PROXIED));
+    assert_eq!(routed_to(&gate, "192.0.2.254").flags, ACK);
+    let [release] = &gate.sent()[..] else { panic!() };
+    assert_eq!((read(release).flags, read(release).window), (ACK, 3000));
+    // Nothing passes where em2 lets nothing out.
+    let blocked = with_em2(&[
+        (pass().keep_state(), vec![]),
+        routed(
+            pass().proto(TCP).inward().on("em1").synproxy_state(),
+            Route::To,
+            &["em2 192.0.2.254"],
+        ),
+        (block().outward().on("em2"), vec![]),
+    ]);
+    assert_eq!(
+        blocked.receive_inside(&there.tcp(&segment(1025, 80, SYN, CLIENT, 0))),
+        dropped(PROXIED)
+    );
+    let [greeting] = &blocked.sent()[..] else { panic!() };
+    let ack = segment(
+        1025,
+        80,
+        ACK,
+        CLIENT.wrapping_add(1),
+        read(greeting).seq.wrapping_add(1),
+    );
+    assert_eq!(blocked.receive_inside(&there.tcp(&ack)), dropped(PROXIED));
+    assert_eq!((blocked.routed(), blocked.sent()), (vec![], vec![]));
+}
