@@ -74,7 +74,6 @@ pf_ioctl(dev_t dev __unused, u_long cmd, void *data, int flags, struct lwp *l)
 	const bool writable = (flags & FWRITE) != 0;
 	/* An ioctl without an argument hands a pointer to its int over: pf has no use for it. */
 	const size_t len = (cmd & IOC_INOUT) != 0 ? IOCPARM_LEN(cmd) : 0;
-	int error;
 
 #ifdef PF_FAULT_INJECTION
 	if (cmd == DIOCXFAIL) {
@@ -86,9 +85,7 @@ pf_ioctl(dev_t dev __unused, u_long cmd, void *data, int flags, struct lwp *l)
 		return 0;
 	}
 #endif
-	error = pfr_ioctl(cmd, data, len, writable, allowed, kauth_cred_getuid(l->l_cred), l->l_proc->p_pid);
-	/* pf(4): EACCES is for a descriptor that is not open for writing, EPERM for a caller that may not. */
-	return error == EACCES && writable ? EPERM : error;
+	return pfr_ioctl(cmd, data, len, writable, allowed, kauth_cred_getuid(l->l_cred), l->l_proc->p_pid);
 }
 
 static const struct cdevsw pf_cdevsw = {

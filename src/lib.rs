@@ -35,7 +35,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pf_abi::IfName;
 
-pub use ctl::{Access, ioctls};
+pub use ctl::{Access, Level, ioctls};
 
 use ctl::Control;
 use ctl::hold::Hold;

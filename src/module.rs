@@ -13,14 +13,7 @@ use core::ptr::{self, NonNull};
 use core::slice;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use pf_abi::ioctl::{
-    DIOCADDSTATE, DIOCADDSTATES, DIOCBADDSTATES, DIOCBLOCK, DIOCCLRIFFLAG, DIOCCLRRULECTRS, DIOCCLRSRCNODES,
-    DIOCCLRSTATUS, DIOCRADDADDRS, DIOCRADDTABLES, DIOCRCLRADDRS, DIOCRCLRASTATS, DIOCRCLRTABLES, DIOCRCLRTSTATS,
-    DIOCRDELADDRS, DIOCRDELTABLES, DIOCRSETADDRS, DIOCRSETTFLAGS, DIOCSETDEBUG, DIOCSETIFFLAG, DIOCSETLCK,
-    DIOCSETSTATUSIF, DIOCSTART, DIOCSTOP,
-};
-use pf_abi::{IocTable, PFR_FLAG_DUMMY};
-use zerocopy::FromBytes;
+use pf_abi::ioctl::{DIOCSTART, DIOCSTOP};
 
 use crate::iface::InterfaceAddress;
 use crate::kpi::netbsd::exports;
@@ -149,36 +142,19 @@ unsafe extern "C" fn pfr_ioctl(
         // SAFETY: the caller's word.
         _ => unsafe { slice::from_raw_parts_mut(data.cast(), len) },
     };
-    let may_write = writable && (allowed || is_open_to_all_levels(cmd, arg));
     let memory = UserMemory::of_current();
     let caller = Caller {
-        may_write,
+        writable,
+        allowed,
         uid,
         pid,
         owner: owner(pid),
         memory: &memory,
     };
     errno(match cmd {
-        DIOCSTART | DIOCSTOP if may_write => start_or_stop(&caller, cmd, arg),
+        DIOCSTART | DIOCSTOP if caller.may_write().is_ok() => start_or_stop(&caller, cmd, arg),
         _ => module().pf.ioctl(&caller, cmd, arg),
     })
-}
-
-/// What pf(4) has always let a caller with a writable descriptor do where secmodel_securelevel(9) says no: rules and the filter
-/// stay as they are, but counters, tables' contents, the lock, and the states that a dump puts back may change.
-fn is_open_to_all_levels(cmd: u64, arg: &[u8]) -> bool {
-    match cmd {
-        DIOCSETSTATUSIF | DIOCCLRSTATUS | DIOCSETDEBUG | DIOCCLRRULECTRS | DIOCRCLRTSTATS | DIOCRCLRADDRS | DIOCRADDADDRS
-        | DIOCRDELADDRS | DIOCRSETADDRS | DIOCRCLRASTATS | DIOCCLRSRCNODES | DIOCSETIFFLAG | DIOCCLRIFFLAG | DIOCSETLCK
-        | DIOCADDSTATES | DIOCBADDSTATES | DIOCBLOCK
-        // Can do no more than DIOCADDSTATES, and says why a state is refused.
-        | DIOCADDSTATE => true,
-        // Only to hear what would be done.
-        DIOCRCLRTABLES | DIOCRADDTABLES | DIOCRDELTABLES | DIOCRSETTFLAGS => {
-            IocTable::ref_from_bytes(arg).is_ok_and(|table| table.flags & PFR_FLAG_DUMMY != 0)
-        }
-        _ => false,
-    }
 }
 
 /// A process is one opener of the device: the driver hears of the last close alone, but of the end of each process.

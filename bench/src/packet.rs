@@ -95,7 +95,8 @@ impl Machine {
 
     fn command(&self, cmd: u64, arg: &mut [u8]) -> anyhow::Result<()> {
         let caller = Caller {
-            may_write: true,
+            writable: true,
+            allowed: true,
             owner: 0,
             uid: 0,
             pid: 1,

@@ -220,7 +220,8 @@ fn answer(request: &Request, sender: &UnixCredentials, owner: u64, pf: &Pf) -> i
     let privileged = sender.uid() == 0 || sender.uid() == Uid::effective().as_raw();
     let memory = UserMemory::new(ProcessMemory(Pid::from_raw(sender.pid())));
     let caller = Caller {
-        may_write: privileged && flags & READ_ONLY == 0,
+        writable: privileged && flags & READ_ONLY == 0,
+        allowed: true,
         uid: sender.uid(),
         pid: sender.pid(),
         owner,

@@ -364,8 +364,8 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Result<()
 pub(super) fn get_stats(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Result<(), Errno> {
     check_flags(arg, PFR_FLAG_ATOMIC | PFR_FLAG_CLSTATS)?;
     let clear = arg.flags & PFR_FLAG_CLSTATS != 0;
-    if clear && !caller.may_write {
-        return Err(Errno::Eacces);
+    if clear {
+        caller.may_write()?;
     }
     let room = count_of::<TableAddrStats>(arg, usize::MAX)?;
     let open = Open::read(pf, arg)?;

@@ -72,11 +72,11 @@ pub(super) fn get(pf: &Pf, arg: &mut u32) -> Result<(), Errno> {
 ///
 /// # Errors
 /// EBUSY where somebody else has locked the table, ESRCH where the caller releases what it does not hold, EINVAL for a deadline that
-/// is none. EACCES where a reader does more than ask.
+/// is none. EACCES and EPERM where a reader does more than ask.
 pub(super) fn serve(pf: &Pf, caller: &Caller<'_>, arg: &mut BulkLock) -> Result<(), Errno> {
     check::<BulkLock>(&arg.head)?;
-    if arg.action != BULK_LOCK_GET && !caller.may_write {
-        return Err(Errno::Eacces);
+    if arg.action != BULK_LOCK_GET {
+        caller.may_write()?;
     }
     match arg.action {
         BULK_LOCK_GET => (),

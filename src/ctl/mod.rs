@@ -89,39 +89,71 @@ pub(crate) fn sweep_tables(pf: &Pf) {
     }
 }
 
-/// What a caller must be allowed to do.
+/// What an ioctl needs its caller to be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Have opened the device.
+    /// To have opened the device.
     Read,
-    /// Have opened it for writing, and pass kauth(9).
+    /// The same; but part of it changes something, and asks for as much as [`Write`](Access::Write) does. That is up to who serves it.
+    ReadOrChange,
+    /// To have opened it for writing, and to pass kauth(9).
     Write,
     /// The same, but to have opened it is enough for a try that changes nothing: PFR_FLAG_DUMMY. That is up to who serves it.
     WriteOrTry,
+}
+
+/// Where kauth(9) has a say in what an ioctl changes: KAUTH_REQ_NETWORK_FIREWALL_FW, which secmodel_securelevel(9) denies from level 2 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// It has: rules and the filter stay as they are from level 2 on.
+    BelowTwo,
+    /// It has not: a descriptor that is open for writing is enough, for counters, the contents of tables, the lock, and the states that a
+    /// dump puts back.
+    Any,
 }
 
 /// One ioctl.
 struct Ioctl {
     cmd: u64,
     access: Access,
-    serve: fn(&Pf, &Caller<'_>, &mut [u8]) -> Result<(), Errno>,
+    level: Level,
+    serve: Serve,
 }
 
 type Serve = fn(&Pf, &Caller<'_>, &mut [u8]) -> Result<(), Errno>;
 
+impl Ioctl {
+    const fn new(cmd: u64, access: Access, serve: Serve) -> Self {
+        let level = Level::BelowTwo;
+        Ioctl {
+            cmd,
+            access,
+            level,
+            serve,
+        }
+    }
+
+    /// What it changes may change at any securelevel.
+    const fn at_any_level(self) -> Self {
+        let level = Level::Any;
+        Ioctl { level, ..self }
+    }
+}
+
 const fn read(cmd: u64, serve: Serve) -> Ioctl {
-    let access = Access::Read;
-    Ioctl { cmd, access, serve }
+    Ioctl::new(cmd, Access::Read, serve)
+}
+
+const fn read_or_change(cmd: u64, serve: Serve) -> Ioctl {
+    Ioctl::new(cmd, Access::ReadOrChange, serve)
 }
 
 const fn write(cmd: u64, serve: Serve) -> Ioctl {
-    let access = Access::Write;
-    Ioctl { cmd, access, serve }
+    Ioctl::new(cmd, Access::Write, serve)
 }
 
 const fn write_or_try(cmd: u64, serve: Serve) -> Ioctl {
-    let access = Access::WriteOrTry;
-    Ioctl { cmd, access, serve }
+    Ioctl::new(cmd, Access::WriteOrTry, serve)
 }
 
 /// What a kernel without ALTQ answers: pfctl(8) asks DIOCGETALTQS, hears this, and leaves queues alone.
@@ -132,26 +164,26 @@ static IOCTLS: &[Ioctl] = &[
     write(DIOCSTART, |pf, _, _| options::start(pf)),
     write(DIOCSTOP, |pf, _, _| options::stop(pf)),
     read(DIOCGETSTATUS, |pf, _, arg| options::status(pf, view(arg)?)),
-    write(DIOCCLRSTATUS, |pf, _, _| options::clear_status(pf)),
+    write(DIOCCLRSTATUS, |pf, _, _| options::clear_status(pf)).at_any_level(),
     write(DIOCSETSTATUSIF, |pf, _, arg| {
         options::set_status_interface(pf, view(arg)?)
-    }),
-    write(DIOCSETDEBUG, |pf, _, arg| options::set_debug(pf, view(arg)?)),
+    })
+    .at_any_level(),
+    write(DIOCSETDEBUG, |pf, _, arg| options::set_debug(pf, view(arg)?)).at_any_level(),
     write(DIOCSETHOSTID, |pf, _, arg| options::set_host_id(pf, view(arg)?)),
     write(DIOCSETTIMEOUT, |pf, _, arg| options::set_timeout(pf, view(arg)?)),
     read(DIOCGETTIMEOUT, |pf, _, arg| options::timeout(pf, view(arg)?)),
     write(DIOCSETLIMIT, |pf, _, arg| options::set_limit(pf, view(arg)?)),
     read(DIOCGETLIMIT, |pf, _, arg| options::limit(pf, view(arg)?)),
-    write(DIOCSETLCK, |pf, _, arg| hold::set(pf, view(arg)?)),
+    write(DIOCSETLCK, |pf, _, arg| hold::set(pf, view(arg)?)).at_any_level(),
     read(DIOCGETLCK, |pf, _, arg| hold::get(pf, view(arg)?)),
-    // To do more than ask, it wants more.
-    read(DIOCBLOCK, |pf, caller, arg| hold::serve(pf, caller, view(arg)?)),
+    read_or_change(DIOCBLOCK, |pf, caller, arg| hold::serve(pf, caller, view(arg)?)).at_any_level(),
     // Interfaces.
     read(DIOCIGETIFACES, |pf, caller, arg| {
         interfaces::dump(pf, caller, view(arg)?)
     }),
-    write(DIOCSETIFFLAG, |pf, _, arg| interfaces::set_flags(pf, view(arg)?)),
-    write(DIOCCLRIFFLAG, |pf, _, arg| interfaces::clear_flags(pf, view(arg)?)),
+    write(DIOCSETIFFLAG, |pf, _, arg| interfaces::set_flags(pf, view(arg)?)).at_any_level(),
+    write(DIOCCLRIFFLAG, |pf, _, arg| interfaces::clear_flags(pf, view(arg)?)).at_any_level(),
     // Rules.
     write(DIOCXBEGIN, |pf, caller, arg| rules::begin(pf, caller, view(arg)?)),
     write(DIOCXCOMMIT, |pf, caller, arg| rules::commit(pf, caller, view(arg)?)),
@@ -163,10 +195,9 @@ static IOCTLS: &[Ioctl] = &[
     write(DIOCADDRULE, |pf, caller, arg| rules::add(pf, caller, view(arg)?)),
     write(DIOCCHANGERULE, |pf, caller, arg| rules::change(pf, caller, view(arg)?)),
     write(DIOCCHANGEADDR, |pf, _, arg| pool::change(pf, view(arg)?)),
-    write(DIOCCLRRULECTRS, |pf, _, _| rules::clear_counters(pf)),
+    write(DIOCCLRRULECTRS, |pf, _, _| rules::clear_counters(pf)).at_any_level(),
     read(DIOCGETRULES, |pf, _, arg| rules::count(pf, view(arg)?)),
-    // To clear the counters of the rule that it tells about, it asks for more.
-    read(DIOCGETRULE, |pf, caller, arg| rules::get(pf, caller, view(arg)?)),
+    read_or_change(DIOCGETRULE, |pf, caller, arg| rules::get(pf, caller, view(arg)?)).at_any_level(),
     read(DIOCGETADDRS, |pf, _, arg| pool::count(pf, view(arg)?)),
     read(DIOCGETADDR, |pf, _, arg| pool::get(pf, view(arg)?)),
     read(DIOCGETRULESETS, |pf, _, arg| anchors::count(pf, view(arg)?)),
@@ -174,8 +205,8 @@ static IOCTLS: &[Ioctl] = &[
     // States.
     read(DIOCGETSTATES, |pf, caller, arg| states::dump(pf, caller, view(arg)?)),
     read(DIOCGETSTATE, |pf, caller, arg| states::get(pf, caller, view(arg)?)),
-    write(DIOCADDSTATES, |pf, caller, arg| states::add_all(pf, caller, view(arg)?)),
-    write(DIOCADDSTATE, |pf, caller, arg| states::add(pf, caller, view(arg)?)),
+    write(DIOCADDSTATES, |pf, caller, arg| states::add_all(pf, caller, view(arg)?)).at_any_level(),
+    write(DIOCADDSTATE, |pf, caller, arg| states::add(pf, caller, view(arg)?)).at_any_level(),
     write(DIOCCLRSTATES, |pf, _, arg| states::clear(pf, view(arg)?)),
     write(DIOCKILLSTATES, |pf, _, arg| states::kill(pf, view(arg)?)),
     read(DIOCNATLOOK, |pf, _, arg| states::look_up(pf, view(arg)?)),
@@ -185,11 +216,12 @@ static IOCTLS: &[Ioctl] = &[
     }),
     write(DIOCBADDSTATES, |pf, caller, arg| {
         bulk::add_states(pf, caller, view(arg)?)
-    }),
+    })
+    .at_any_level(),
     read(DIOCBGETRULES, |pf, caller, arg| bulk::get_rules(pf, caller, view(arg)?)),
     // Source nodes.
     read(DIOCGETSRCNODES, |pf, caller, arg| sources::dump(pf, caller, view(arg)?)),
-    write(DIOCCLRSRCNODES, |pf, _, _| sources::clear(pf)),
+    write(DIOCCLRSRCNODES, |pf, _, _| sources::clear(pf)).at_any_level(),
     write(DIOCKILLSRCNODES, |pf, _, arg| sources::kill(pf, view(arg)?)),
     // Fingerprints: pfctl(8) hands over all it knows with each ruleset.
     write(DIOCOSFPFLUSH, |pf, _, _| fingerprints::flush(pf)),
@@ -200,12 +232,14 @@ static IOCTLS: &[Ioctl] = &[
     write_or_try(DIOCRADDTABLES, |pf, caller, arg| tables::add(pf, caller, view(arg)?)),
     write_or_try(DIOCRDELTABLES, |pf, caller, arg| tables::delete(pf, caller, view(arg)?)),
     read(DIOCRGETTABLES, |pf, caller, arg| tables::get(pf, caller, view(arg)?)),
-    read(DIOCRGETTSTATS, |pf, caller, arg| {
+    read_or_change(DIOCRGETTSTATS, |pf, caller, arg| {
         tables::get_stats(pf, caller, view(arg)?)
-    }),
+    })
+    .at_any_level(),
     write_or_try(DIOCRCLRTSTATS, |pf, caller, arg| {
         tables::clear_stats(pf, caller, view(arg)?)
-    }),
+    })
+    .at_any_level(),
     write_or_try(DIOCRSETTFLAGS, |pf, caller, arg| {
         tables::set_flags(pf, caller, view(arg)?)
     }),
@@ -213,19 +247,23 @@ static IOCTLS: &[Ioctl] = &[
     // Their addresses.
     write_or_try(DIOCRCLRADDRS, |pf, caller, arg| {
         addresses::clear(pf, caller, view(arg)?)
-    }),
-    write_or_try(DIOCRADDADDRS, |pf, caller, arg| addresses::add(pf, caller, view(arg)?)),
+    })
+    .at_any_level(),
+    write_or_try(DIOCRADDADDRS, |pf, caller, arg| addresses::add(pf, caller, view(arg)?)).at_any_level(),
     write_or_try(DIOCRDELADDRS, |pf, caller, arg| {
         addresses::delete(pf, caller, view(arg)?)
-    }),
-    write_or_try(DIOCRSETADDRS, |pf, caller, arg| addresses::set(pf, caller, view(arg)?)),
+    })
+    .at_any_level(),
+    write_or_try(DIOCRSETADDRS, |pf, caller, arg| addresses::set(pf, caller, view(arg)?)).at_any_level(),
     read(DIOCRGETADDRS, |pf, caller, arg| addresses::get(pf, caller, view(arg)?)),
-    read(DIOCRGETASTATS, |pf, caller, arg| {
+    read_or_change(DIOCRGETASTATS, |pf, caller, arg| {
         addresses::get_stats(pf, caller, view(arg)?)
-    }),
+    })
+    .at_any_level(),
     write_or_try(DIOCRCLRASTATS, |pf, caller, arg| {
         addresses::clear_stats(pf, caller, view(arg)?)
-    }),
+    })
+    .at_any_level(),
     read(DIOCRTSTADDRS, |pf, caller, arg| addresses::test(pf, caller, view(arg)?)),
     // Queues.
     write(DIOCSTARTALTQ, WITHOUT_ALTQ),
@@ -238,19 +276,23 @@ static IOCTLS: &[Ioctl] = &[
 ];
 
 /// Every ioctl, and what it needs of its caller.
-pub fn ioctls() -> impl Iterator<Item = (u64, Access)> {
-    IOCTLS.iter().map(|ioctl| (ioctl.cmd, ioctl.access))
+pub fn ioctls() -> impl Iterator<Item = (u64, Access, Level)> {
+    IOCTLS.iter().map(|ioctl| (ioctl.cmd, ioctl.access, ioctl.level))
 }
 
 /// Serves one ioctl.
 ///
 /// # Errors
-/// ENODEV for one that pf does not have, EACCES for one that changes something where the caller may not, EINVAL where the argument
+/// ENODEV for one that pf does not have, EACCES or EPERM for one that changes something where the caller may not, EINVAL where the argument
 /// is not as long as it says; else what the ioctl itself answers.
 pub(crate) fn serve(pf: &Pf, caller: &Caller<'_>, cmd: u64, arg: &mut [u8]) -> Result<(), Errno> {
     let ioctl = IOCTLS.iter().find(|ioctl| ioctl.cmd == cmd).ok_or(Errno::Enodev)?;
-    if ioctl.access == Access::Write && !caller.may_write {
-        return Err(Errno::Eacces);
+    let caller = &Caller {
+        allowed: caller.allowed || ioctl.level == Level::Any,
+        ..*caller
+    };
+    if ioctl.access == Access::Write {
+        caller.may_write()?;
     }
     if arg.len() != ioctl::size(cmd) {
         return Err(Errno::Einval);

@@ -448,7 +448,7 @@ pub(super) fn add(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
     }
     let nr = control.staging.list(list)?.rules.rules().len();
     let added = make_rule(pf, caller, &mut control, arg, list, nr)
-        .and_then(|rule| Ok(control.staging.list(list)?.rules.push(rule)?));
+        .and_then(|rule| Ok(control.staging.list(list)?.rules.share(rule)?));
     if added.is_err() {
         sweep(pf, &mut control);
     }
@@ -464,7 +464,7 @@ fn make_rule(
     arg: &IocRule,
     list: List,
     nr: usize,
-) -> Result<Rule, Errno> {
+) -> Result<KArc<Rule>, Errno> {
     let addresses = take(&mut control.staging.pool);
     if nr >= MAX_RULES {
         return Err(Errno::Enospc);
@@ -482,16 +482,7 @@ fn make_rule(
         .name(list.ruleset)
         .cloned()
         .ok_or(Errno::Einval)?;
-    let mut pool = KVec::with_capacity(addresses.len())?;
-    for address in addresses.iter() {
-        pool.push(tables::refer(pf, control, home.path(), &address.addr)?)?;
-    }
-    numbers.tables = RuleTables {
-        pool,
-        src: tables::refer(pf, control, home.path(), &source.src.addr)?,
-        dst: tables::refer(pf, control, home.path(), &source.dst.addr)?,
-        overload: tables::refer_to_overload(pf, control, home.path(), &source.overload_tblname)?,
-    };
+    numbers.tables = rule_tables(pf, control, home.path(), &source, &addresses)?;
     numbers.home = Some(home);
     numbers.call = match arg.anchor_call.to_bytes().ok_or(Errno::Einval)? {
         [] => None,
@@ -499,24 +490,46 @@ fn make_rule(
     };
     source.anchor_relative = numbers.call.as_ref().map_or(0, |call| call.relative);
     source.anchor_wildcard = numbers.call.as_ref().is_some_and(|call| call.wildcard).into();
-    new_rule(pf, source, addresses, &numbers, nr)
+    let rule = build(pf, source, addresses, &numbers, nr)?;
+    if rule.synproxy {
+        pf.handshakes.prepare()?;
+    }
+    Ok(rule)
 }
 
-/// The rule, and what it needs of the rest of pf; apart, so that it does not lie on the stack beside its numbers.
+/// Apart, so that no rule lies on the stack of whoever asks for it.
 #[inline(never)]
-fn new_rule(
+fn build(
     pf: &Pf,
     source: KBox<pf_abi::Rule>,
     addresses: KVec<PoolAddr>,
     numbers: &Numbers,
     nr: u32,
-) -> Result<Rule, Errno> {
+) -> Result<KArc<Rule>, Errno> {
     let mut rule = Rule::new(source, addresses, numbers, nr)?;
     rule.find_queues(&pf.kernel)?;
-    if rule.synproxy {
-        pf.handshakes.prepare()?;
+    Ok(KArc::new(rule)?)
+}
+
+/// The tables that a rule in the ruleset `home` speaks of, which come up where they are not there. Apart, for the sake of the stack.
+#[inline(never)]
+fn rule_tables(
+    pf: &Pf,
+    control: &mut Control,
+    home: &[u8],
+    rule: &pf_abi::Rule,
+    addresses: &[PoolAddr],
+) -> Result<RuleTables, Errno> {
+    let mut pool = KVec::with_capacity(addresses.len())?;
+    for address in addresses {
+        pool.push(tables::refer(pf, control, home, &address.addr)?)?;
     }
-    Ok(rule)
+    Ok(RuleTables {
+        pool,
+        src: tables::refer(pf, control, home, &rule.src.addr)?,
+        dst: tables::refer(pf, control, home, &rule.dst.addr)?,
+        overload: tables::refer_to_overload(pf, control, home, &rule.overload_tblname)?,
+    })
 }
 
 /// What the names stand for that a rule speaks of, which get numbers where they have none.
@@ -541,19 +554,6 @@ fn numbers(pf: &Pf, control: &mut Control, rule: &pf_abi::Rule) -> Result<Number
         match_tag: tag(&rule.match_tagname)?,
         ..Numbers::default()
     })
-}
-
-/// The same where others have it too, apart so that no rule lies on the stack of whoever asks for it.
-#[inline(never)]
-fn make_shared_rule(
-    pf: &Pf,
-    caller: &Caller<'_>,
-    control: &mut Control,
-    arg: &IocRule,
-    list: List,
-    nr: usize,
-) -> Result<KArc<Rule>, Errno> {
-    Ok(KArc::new(make_rule(pf, caller, control, arg, list, nr)?)?)
 }
 
 /// DIOCCHANGERULE: changes a list that is loaded, after DIOCCHANGERULE has given a ticket for it (`PF_CHANGE_GET_TICKET`).
@@ -591,7 +591,7 @@ pub(super) fn change(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<
     };
     let changed = (|| {
         let new = match adds {
-            true => Some(make_shared_rule(pf, caller, &mut control, arg, list, place)?),
+            true => Some(make_rule(pf, caller, &mut control, arg, list, place)?),
             false => None,
         };
         if adds && len >= MAX_RULES {
@@ -685,8 +685,7 @@ pub(super) fn count(pf: &Pf, arg: &mut IocRule) -> Result<(), Errno> {
 pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(), Errno> {
     let clear = match arg.action {
         PF_GET_NONE => false,
-        PF_GET_CLR_CNTR if !caller.may_write => return Err(Errno::Eacces),
-        PF_GET_CLR_CNTR => true,
+        PF_GET_CLR_CNTR => caller.may_write().map(|()| true)?,
         _ => return Err(Errno::Einval),
     };
     let kind = kind_of(arg.rule.action)?;

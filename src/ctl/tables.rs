@@ -30,11 +30,11 @@ const RESERVED: &[u8] = b"_pf";
 /// Whether a call only tries.
 ///
 /// # Errors
-/// EACCES where it does not, and the caller may not write; EINVAL for flags that mean nothing to the call.
+/// EACCES or EPERM where it does not, and the caller may not write; EINVAL for flags that mean nothing to the call.
 pub(super) fn is_dummy(caller: &Caller<'_>, arg: &IocTable, known: i32) -> Result<bool, Errno> {
     let is_dummy = arg.flags & known & PFR_FLAG_DUMMY != 0;
-    if !is_dummy && !caller.may_write {
-        return Err(Errno::Eacces);
+    if !is_dummy {
+        caller.may_write()?;
     }
     check_flags(arg, known)?;
     Ok(is_dummy)
@@ -356,8 +356,8 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Result<()
 pub(super) fn get_stats(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Result<(), Errno> {
     check_flags(arg, PFR_FLAG_ATOMIC | PFR_FLAG_ALLRSETS | PFR_FLAG_CLSTATS)?;
     let clear = arg.flags & PFR_FLAG_CLSTATS != 0;
-    if clear && !caller.may_write {
-        return Err(Errno::Eacces);
+    if clear {
+        caller.may_write()?;
     }
     let room = count_of::<TableStats>(arg, usize::MAX)?;
     let list = list(pf, arg)?;

@@ -97,9 +97,13 @@ pub enum LogLevel {
 }
 
 /// Who makes an ioctl, and how its memory is reached.
+#[derive(Clone, Copy)]
 pub struct Caller<'a> {
-    /// The device is open for writing (FWRITE) and kauth(9) lets the caller change the packet filter.
-    pub may_write: bool,
+    /// The device is open for writing (FWRITE).
+    pub writable: bool,
+    /// kauth(9) lets the caller change the packet filter (KAUTH_REQ_NETWORK_FIREWALL_FW), which secmodel_securelevel(9) denies to all
+    /// from level 2 on.
+    pub allowed: bool,
     /// The caller's user id.
     pub uid: u32,
     /// The caller's process id.
@@ -109,6 +113,20 @@ pub struct Caller<'a> {
     pub owner: u64,
     /// The caller's memory, behind the pointers in the arguments.
     pub memory: &'a UserMemory,
+}
+
+impl Caller<'_> {
+    /// What stands in the way of a change by this caller.
+    ///
+    /// # Errors
+    /// EACCES where the device is not open for writing, EPERM where kauth(9) says no.
+    pub fn may_write(&self) -> Result<(), Errno> {
+        match (self.writable, self.allowed) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Errno::Eperm),
+            (false, _) => Err(Errno::Eacces),
+        }
+    }
 }
 
 /// The two ends of a connection whose socket is looked for. Addresses are in network order, an IPv4 one in the first four bytes;

@@ -133,9 +133,21 @@ impl Machine {
 
     /// The same by one of several openers of the device.
     pub(crate) fn call_as(&self, owner: u64, may_write: bool, cmd: u64, arg: &mut [u8]) -> Result<(), Errno> {
+        self.call_with(owner, [may_write, true], cmd, arg)
+    }
+
+    /// The same where kauth(9) may say no: whether the device is open for writing, and what kauth(9) says.
+    pub(crate) fn call_with(
+        &self,
+        owner: u64,
+        [writable, allowed]: [bool; 2],
+        cmd: u64,
+        arg: &mut [u8],
+    ) -> Result<(), Errno> {
         let caller = Caller {
             owner,
-            may_write,
+            writable,
+            allowed,
             uid: 42,
             pid: 4711,
             memory: &self.user,

@@ -41,6 +41,32 @@ const OPEN_TO_READERS: &[u64] = &[
     DIOCBGETRULES,
 ];
 
+/// What a caller with a descriptor that is open for writing may change at a raised securelevel: as NetBSD's pf has it, and what is new of
+/// that kind. A part of the last four is for readers.
+const OPEN_AT_ALL_LEVELS: &[u64] = &[
+    DIOCSETSTATUSIF,
+    DIOCCLRSTATUS,
+    DIOCSETDEBUG,
+    DIOCCLRRULECTRS,
+    DIOCRCLRTSTATS,
+    DIOCRCLRADDRS,
+    DIOCRADDADDRS,
+    DIOCRDELADDRS,
+    DIOCRSETADDRS,
+    DIOCRCLRASTATS,
+    DIOCCLRSRCNODES,
+    DIOCSETIFFLAG,
+    DIOCCLRIFFLAG,
+    DIOCSETLCK,
+    DIOCADDSTATES,
+    DIOCADDSTATE,
+    DIOCBADDSTATES,
+    DIOCGETRULE,
+    DIOCRGETTSTATS,
+    DIOCRGETASTATS,
+    DIOCBLOCK,
+];
+
 /// Every ioctl that has a name.
 static ALL: LazyLock<Vec<u64>> = LazyLock::new(|| {
     let (void, out, inout) = (0x2000_0000, 0x4000_0000, 0xc000_0000);
@@ -144,6 +170,83 @@ fn every_ioctl_asks_who_is_there() {
         }
     }
     assert_eq!(snapshot(&machine), before, "a reader has changed nothing");
+}
+
+#[test]
+fn a_raised_securelevel_leaves_what_pf_4_says() {
+    for cmd in ALL.iter().copied() {
+        let machine = furnished();
+        let before = snapshot(&machine);
+        let mut arg = vec![0u64; ioctl::size(cmd).div_ceil(8)];
+        let mut call = |rights| machine.call_with(1, rights, cmd, &mut arg.as_mut_bytes()[..ioctl::size(cmd)]);
+        let (writer, reader) = (call([true, false]), call([false, false]));
+        let name = ioctl::name(cmd).unwrap();
+        let is_open = OPEN_AT_ALL_LEVELS.contains(&cmd) || OPEN_TO_READERS.contains(&cmd);
+        assert_eq!(writer == Err(Errno::Eperm), !is_open, "{name}: {writer:?}");
+        assert_ne!(writer, Err(Errno::Eacces), "{name}");
+        assert_ne!(reader, Err(Errno::Eperm), "{name}");
+        if !OPEN_AT_ALL_LEVELS.contains(&cmd) {
+            assert_eq!(snapshot(&machine), before, "{name} has changed something");
+        }
+    }
+}
+
+/// What part of an ioctl changes asks as one does that changes something with all it has.
+#[test]
+fn what_readers_may_ask_and_not_change() {
+    let machine = furnished();
+    machine.command(DIOCSTART).unwrap();
+    machine.send(1, pf::kpi::Direction::In, &udp_packet()).unwrap();
+    let evaluations = || machine.rules(Action::Pass)[0].evaluations;
+    let clear = |rights: [bool; 2]| {
+        let mut arg = IocRule {
+            action: PF_GET_CLR_CNTR,
+            ..IocRule::default()
+        };
+        machine.read_ioctl(DIOCGETRULES, &mut arg).unwrap();
+        arg.nr = 0;
+        machine.call_with(1, rights, DIOCGETRULE, arg.as_mut_bytes())
+    };
+    let evaluated = evaluations();
+    assert_ne!(evaluated, 0);
+    assert_eq!(clear([false, true]), Err(Errno::Eacces));
+    assert_eq!(evaluations(), evaluated);
+    assert_eq!(clear([true, false]), Ok(()), "counters are cleared at any level");
+    assert_eq!(evaluations(), 0);
+
+    let lock = |rights: [bool; 2]| {
+        let mut arg = BulkLock {
+            head: BulkHead {
+                version: BULK_VERSION,
+                size: size_of::<BulkLock>() as u32,
+            },
+            action: BULK_LOCK_TAKE,
+            seconds: 60,
+            ..BulkLock::default()
+        };
+        machine.call_with(1, rights, DIOCBLOCK, arg.as_mut_bytes())
+    };
+    assert_eq!(lock([false, true]), Err(Errno::Eacces));
+    assert_eq!(lock([true, false]), Ok(()));
+
+    for cmd in [DIOCRGETTSTATS, DIOCRGETASTATS] {
+        let clear = |rights: [bool; 2]| {
+            let mut arg = IocTable {
+                flags: PFR_FLAG_CLSTATS,
+                esize: match cmd {
+                    DIOCRGETTSTATS => size_of::<TableStats>() as i32,
+                    _ => size_of::<TableAddrStats>() as i32,
+                },
+                ..IocTable::default()
+            };
+            if cmd == DIOCRGETASTATS {
+                arg.table.name = TableName::new("table").unwrap();
+            }
+            machine.call_with(1, rights, cmd, arg.as_mut_bytes())
+        };
+        assert_eq!(clear([false, true]), Err(Errno::Eacces));
+        assert_eq!(clear([true, false]), Ok(()));
+    }
 }
 
 #[test]

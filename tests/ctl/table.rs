@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pf::Access;
+use pf::{Access, Level};
 use pf_abi::ioctl;
 
 const MANUAL_PAGE: &str = include_str!("../../man/pf.4");
@@ -29,24 +29,26 @@ fn rows() -> Vec<[String; 3]> {
 #[test]
 fn the_document_has_every_ioctl_and_what_it_needs() {
     let served: BTreeMap<String, [String; 2]> = pf::ioctls()
-        .map(|(cmd, access)| {
+        .map(|(cmd, access, level)| {
+            let at_any_level = match level {
+                Level::BelowTwo => "",
+                Level::Any => " at any securelevel",
+            };
             let permission = match access {
-                Access::Read => "read",
-                Access::Write | Access::WriteOrTry => "write",
+                Access::Read => "read".to_owned(),
+                Access::ReadOrChange => format!("read; write{at_any_level} to change"),
+                Access::Write => format!("write{at_any_level}"),
+                Access::WriteOrTry => format!("write{at_any_level}; read to try"),
             };
             let name = ioctl::name(cmd).expect("it has a name").to_owned();
-            (name, [(cmd & 0xff).to_string(), permission.to_owned()])
+            (name, [(cmd & 0xff).to_string(), permission])
         })
         .collect();
     let rows = rows();
     let documented: BTreeMap<String, [String; 2]> = rows
         .iter()
         .cloned()
-        .map(|[name, number, permission]| {
-            // "read; write to clear" is open to readers.
-            let permission = permission.split(';').next().unwrap_or_default().to_owned();
-            (name, [number, permission])
-        })
+        .map(|[name, number, permission]| (name, [number, permission]))
         .collect();
     assert_eq!(rows.len(), documented.len(), "none twice");
     for (name, row) in &served {
@@ -57,7 +59,7 @@ fn the_document_has_every_ioctl_and_what_it_needs() {
 
 #[test]
 fn the_manual_page_has_every_ioctl() {
-    for (cmd, _) in pf::ioctls() {
+    for (cmd, ..) in pf::ioctls() {
         let name = ioctl::name(cmd).expect("it has a name");
         let item = format!(".It Dv {name}");
         assert!(

@@ -39,7 +39,7 @@ impl Session {
         Session {
             machine,
             piece,
-            commands: pf::ioctls().map(|(cmd, _)| cmd).collect(),
+            commands: pf::ioctls().map(|(cmd, ..)| cmd).collect(),
             arguments: BTreeMap::new(),
         }
     }

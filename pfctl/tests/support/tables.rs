@@ -72,7 +72,8 @@ impl Tables {
         }
         let user = UserMemory::new(self.memory.clone());
         let caller = Caller {
-            may_write: true,
+            writable: true,
+            allowed: true,
             uid: 0,
             pid: 1,
             owner: 1,
