@@ -8,6 +8,8 @@ SIZE = 64 << 20
 
 def test_fragments_of_what_passes(firewall):
     firewall.rules("pass all\n")
+    # Only one packet waits for a neighbour's address to be found, and fragments are several.
+    check(traffic.ping(firewall.network.lan, "198.51.100.2"), "both neighbours are known")
     check(traffic.ping(firewall.network.lan, "198.51.100.2", "-s", "4000"), "a large echo request goes through in fragments, and so does its reply")
     with traffic.Datagrams(firewall.network.wan, 53):
         question = bytes(range(256)) * 20

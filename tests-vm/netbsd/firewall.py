@@ -5,6 +5,7 @@ import re
 from . import check
 from .machine import Machine
 from .network import LAN4, LAN6, WAN4, WAN6, Network
+from .traffic import wait_until
 
 NICS = {"virtio-net-pci": "vioif", "e1000": "wm"}
 
@@ -40,6 +41,9 @@ class Firewall(Machine):
         self.sh("sysctl -qw net.inet.ip.forwarding=1; sysctl -qw net.inet6.ip6.forwarding=1; sysctl -qw net.inet6.ip6.dad_count=0; ifconfig lo0 127.0.0.1")
         for name, four, six in ((self.lan, LAN4[0], LAN6[0]), (self.wan, WAN4[0], WAN6[0])):
             self.sh(f"ifconfig {name} inet {four}/24 && ifconfig {name} inet6 {six} prefixlen 64")
+        # A card that has a link to negotiate takes some seconds over it.
+        for name in (self.lan, self.wan):
+            wait_until(lambda: "no carrier" not in self.sh(f"ifconfig {name}"), f"the link of {name}")  # pylint: disable=cell-var-from-loop
 
     def restart(self, up=True):
         """reboot(8), and what has to be set up again."""
