@@ -149,13 +149,20 @@ fn judge_one(
         reassemble_tcp: false,
     };
     let mut packet = Packet::new(mbuf, direction);
+    let count = |af, passed, len| {
+        if let Some(interface) = interface {
+            interface.count(af, direction, passed, len);
+        }
+    };
     if let Err(reason) = packet.parse() {
+        count(packet.af, false, packet.mbuf().len() as u32);
         pf.stats.count(reason);
         filter.log_malformed(&packet, reason);
         return Outcome::Drop;
     }
     let mut cut = None;
     if pf.scrubs.load(Ordering::Relaxed) || packet.fragment.is_some() {
+        let (af, len) = (packet.af, packet.len.into());
         match filter.normalise(packet) {
             Ok(normal::Fate::Goes(normal)) => {
                 filter.reassemble_tcp = normal.reassemble_tcp;
@@ -163,6 +170,7 @@ fn judge_one(
             }
             Ok(normal::Fate::Decided(outcome)) => return outcome,
             Err(reason) => {
+                count(af, false, len);
                 pf.stats.count(reason);
                 return Outcome::Drop;
             }
@@ -170,9 +178,7 @@ fn judge_one(
     }
     let (af, len) = (packet.af, packet.len.into());
     let judged = filter.judge(&mut packet);
-    if let Some(interface) = interface {
-        interface.count(af, direction, judged.is_ok(), len);
-    }
+    count(af, judged.is_ok(), len);
     let way = filter.way.get();
     match judged {
         Ok(()) => match way {

@@ -1,7 +1,8 @@
 //! Which packets are logged, by which rule, and as what.
 //!
 //! Of a connection it is the packet that makes the state; with `log (all)`, each one. Where both a filter rule and a translation rule
-//! log, the filter rule does it. The packet is shown as it was translated, as the filter rules saw it, be it dropped or not.
+//! log, the filter rule does it. The packet is shown as it was translated, as the filter rules saw it, be it dropped or not. A scrub rule
+//! logs what is dropped by it, as it came.
 //!
 //! # Locking
 //! None.
@@ -112,6 +113,14 @@ impl Filter<'_> {
     pub(super) fn log_malformed(&self, packet: &Packet, reason: Reason) {
         if matches!(reason, Reason::Short | Reason::IpOption) {
             self.log(packet, None, None, reason, true);
+        }
+    }
+
+    /// Logs a packet that normalisation drops, if its rule says so.
+    #[cold]
+    pub(super) fn log_scrubbed(&self, packet: &Packet, rule: &Rule, reason: Reason) {
+        if rule.log != 0 {
+            self.log(packet, Some(rule), None, reason, true);
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) enum Fate {
 }
 
 impl Filter<'_> {
-    /// Normalises a packet.
+    /// Normalises a packet, and logs it if it is dropped and the scrub rule about it says so.
     #[inline(never)]
     pub(super) fn normalise(&self, packet: Packet) -> Result<Fate, Reason> {
         let is_cut = packet.fragment.is_some() && packet.is_refragmented();
@@ -40,11 +40,20 @@ impl Filter<'_> {
             around: self.surroundings(),
             interface: self.interface,
         };
-        let Some(normal) = self.pf.norm.normalise(packet, &scene)? else {
-            return Ok(Fate::Decided(Outcome::Kept));
-        };
-        normal.packet.check_fragment()?;
-        Ok(Fate::Goes(normal))
+        let mut packet = Some(packet);
+        match self.pf.norm.normalise(&mut packet, &scene) {
+            Ok(None) => Ok(Fate::Decided(Outcome::Kept)),
+            Ok(Some(normal)) => {
+                normal.packet.check_fragment()?;
+                Ok(Fate::Goes(normal))
+            }
+            Err(refused) => {
+                if let (Some(packet), Some(rule)) = (packet, refused.rule) {
+                    self.log_scrubbed(&packet, rule, refused.reason);
+                }
+                Err(refused.reason)
+            }
+        }
     }
 }
 

@@ -25,8 +25,9 @@ pub(crate) mod timestamps;
 use pf_abi::{Limit, Reason};
 
 use crate::kpi::{Direction, Kernel, NoMemory, SoftNet};
+use crate::mem::KArc;
 use crate::packet::{Cut, Packet};
-use crate::rule::{FragmentPolicy, RuleList, Surroundings};
+use crate::rule::{FragmentPolicy, Rule, RuleList, Surroundings};
 use crate::stats::Stats;
 use crate::wire::Af;
 use fragments::{Fragments, Held, Key};
@@ -57,6 +58,13 @@ pub(crate) struct Normal {
     pub(crate) reassemble_tcp: bool,
 }
 
+/// A packet is dropped.
+pub(crate) struct Refused<'a> {
+    pub(crate) reason: Reason,
+    /// The scrub rule that is about it.
+    pub(crate) rule: Option<&'a KArc<Rule>>,
+}
+
 impl Norm {
     /// Nothing held yet.
     pub(crate) fn new(kernel: &Kernel) -> Result<Self, NoMemory> {
@@ -80,55 +88,95 @@ impl Norm {
         while self.fragments.purge(now, lifetime, stats, &SoftNet::raise()) {}
     }
 
-    /// Normalises a packet. Nothing comes back where it is a fragment that has to wait for others.
+    /// Normalises a packet. Nothing comes back where it is a fragment that has to wait for others. One that is dropped stays in `packet` as
+    /// it came, if the rule that drops it logs.
     ///
     /// # Errors
     /// Why it is dropped.
     #[inline(never)]
-    pub(crate) fn normalise(&self, packet: Packet, scene: &Scene<'_>) -> Result<Option<Normal>, Reason> {
-        let (mut packet, cut) = match self.defragment(packet, scene)? {
-            Some(whole) => whole,
-            None => return Ok(None),
+    pub(crate) fn normalise<'a>(
+        &self,
+        packet: &mut Option<Packet>,
+        scene: &Scene<'a>,
+    ) -> Result<Option<Normal>, Refused<'a>> {
+        let Some(cut) = self.defragment(packet, scene)? else {
+            return Ok(None);
         };
-        let reassemble_tcp = scrub::apply(&mut packet, scene)?;
-        Ok(Some(Normal {
+        let Some(whole) = packet else {
+            return Ok(None);
+        };
+        let reassemble_tcp = scrub::apply(whole, scene)?;
+        Ok(packet.take().map(|packet| Normal {
             packet,
             cut,
             reassemble_tcp,
         }))
     }
 
-    /// The whole packet, and how it is cut again, or what is left of a fragment that passes at once.
+    /// Makes the packet whole, and says how it is cut again, or leaves what is left of a fragment that passes at once. Nothing where it
+    /// waits.
     #[inline(never)]
-    fn defragment(&self, mut packet: Packet, scene: &Scene<'_>) -> Result<Option<(Packet, Option<Cut>)>, Reason> {
-        let Some(part) = packet.part()? else {
-            return Ok(Some((packet, None)));
+    fn defragment<'a>(
+        &self,
+        packet: &mut Option<Packet>,
+        scene: &Scene<'a>,
+    ) -> Result<Option<Option<Cut>>, Refused<'a>> {
+        let Some(fragment) = packet.as_mut().filter(|packet| packet.fragment.is_some()) else {
+            return Ok(Some(None));
         };
-        let rule = scrub::rule_of_fragment(&packet, scene);
+        let rule = scrub::rule_of_fragment(fragment, scene);
+        let refuse = |reason| Refused { reason, rule };
+        let Some(part) = fragment.part().map_err(refuse)? else {
+            return Ok(Some(None));
+        };
         let policy = match &rule {
-            Some(rule) if packet.af == Af::Inet => rule.scrub.fragments,
+            Some(rule) if fragment.af == Af::Inet => rule.scrub.fragments,
             Some(_) => FragmentPolicy::Reassemble,
-            None if packet.is_refragmented() => FragmentPolicy::Reassemble,
-            None => return Ok(Some((packet, None))),
+            None if fragment.is_refragmented() => FragmentPolicy::Reassemble,
+            None => return Ok(Some(None)),
         };
-        if packet.must_not_fragment() && !rule.is_some_and(|rule| rule.scrub.no_df) {
-            return Err(Reason::Normalize);
+        if fragment.must_not_fragment() && !rule.is_some_and(|rule| rule.scrub.no_df) {
+            return Err(refuse(Reason::Normalize));
         }
-        let key = Key::new(&packet, &part, policy);
+        let key = Key::new(fragment, &part, policy);
         let now = scene.kernel.uptime();
         if policy != FragmentPolicy::Reassemble {
             let strict = policy == FragmentPolicy::DropOverlaps;
-            let (start, end) = self.fragments.pass(key, &part, strict, now, scene.stats, scene.level)?;
-            packet.crop(&part, start, end).map_err(|_| Reason::Memory)?;
-            return Ok(Some((packet, None)));
+            let passing = self.fragments.pass(key, &part, strict, now, scene.stats, scene.level);
+            let (start, end) = passing.map_err(refuse)?;
+            let cropped = fragment.crop(&part, start, end);
+            cropped.map_err(|_| refuse(Reason::Memory))?;
+            return Ok(Some(None));
         }
-        let direction = packet.direction;
+        let direction = fragment.direction;
+        let shown = rule
+            .filter(|rule| rule.log != 0)
+            .and_then(|_| fragment.mbuf().duplicate());
+        let Some(fragment) = packet.take() else {
+            return Ok(None);
+        };
         let held = self
             .fragments
-            .hold(key, &part, packet.into_trimmed(), now, scene.stats, scene.level)?;
-        match held {
+            .hold(key, &part, fragment.into_trimmed(), now, scene.stats, scene.level);
+        let whole = held.and_then(|held| match held {
             Held::Waiting => Ok(None),
             Held::Complete(datagram) => datagram.into_packet(direction).map(Some),
+        });
+        match whole {
+            Ok(Some((whole, cut))) => {
+                *packet = Some(whole);
+                Ok(Some(cut))
+            }
+            Ok(None) => Ok(None),
+            Err(reason) => {
+                *packet = shown.map(|mbuf| {
+                    let mut packet = Packet::new(mbuf, direction);
+                    // It could be read before.
+                    let _ = packet.parse();
+                    packet
+                });
+                Err(refuse(reason))
+            }
         }
     }
 }

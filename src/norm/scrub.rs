@@ -7,7 +7,7 @@ use pf_abi::Reason;
 
 use core::sync::atomic::Ordering;
 
-use super::Scene;
+use super::{Refused, Scene};
 use crate::mem::KArc;
 use crate::packet::{Packet, Transport};
 use crate::rule::{Action, Rule};
@@ -27,7 +27,7 @@ pub(super) fn rule_of_fragment<'a>(packet: &Packet, scene: &Scene<'a>) -> Option
 ///
 /// # Errors
 /// PFRES_NORM for a TCP header that makes no sense, PFRES_MEMORY.
-pub(super) fn apply(packet: &mut Packet, scene: &Scene<'_>) -> Result<bool, Reason> {
+pub(super) fn apply<'a>(packet: &mut Packet, scene: &Scene<'a>) -> Result<bool, Refused<'a>> {
     let subject = packet.subject(scene.interface);
     let is_fragment = packet.fragment.is_some();
     let rule = if is_fragment {
@@ -43,8 +43,12 @@ pub(super) fn apply(packet: &mut Packet, scene: &Scene<'_>) -> Result<bool, Reas
         rule.evaluations.fetch_add(1, Ordering::Relaxed);
     }
     rule.counters.count(packet.direction, packet.len.into());
-    packet.repair_tcp()?;
-    change(packet, rule, scene).map_err(|_| Reason::Memory)?;
+    let refuse = |reason| Refused {
+        reason,
+        rule: Some(rule),
+    };
+    packet.repair_tcp().map_err(refuse)?;
+    change(packet, rule, scene).map_err(|_| refuse(Reason::Memory))?;
     Ok(rule.scrub.reassemble_tcp && matches!(packet.transport, Transport::Tcp { .. }))
 }
 

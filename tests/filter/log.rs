@@ -286,3 +286,73 @@ fn log_user_tells_whose_socket_it_is() {
         assert_eq!(uids, [known, known, unknown, unknown]);
     }
 }
+
+#[test]
+fn a_scrub_rule_logs_what_it_drops_as_it_came() {
+    let gate = Gate::new(&[pass()]);
+    let scrubs = |log| {
+        let strict = scrub().af(AF_INET).proto(TCP);
+        let drop_ovl = scrub().af(AF_INET).change(|rule| rule.rule_flag = PFRULE_FRAGDROP);
+        [strict, drop_ovl, scrub()].map(|rule| (rule.log(log, 2), vec![]))
+    };
+    let nonsense = client().tcp(&segment(1025, 80, SYN | RST, 1, 0));
+    let v4 = |at: u16, more| client().with_fragment(at, more).packet(UDP, &[at as u8; 64]);
+    let v6 = |at: u16, more| {
+        let ip = ip("fd00::1", "2001:db8:7::7");
+        ip.with_fragment(at, more).packet(UDP, &[at as u8; 64])
+    };
+    let refused = || {
+        let mut refused = vec![(0, Reason::Normalize, nonsense.clone())];
+        assert!(gate.send(&nonsense).is_err());
+        assert!(gate.send(&v4(0, true)).is_ok());
+        // It overlaps the first one.
+        assert!(gate.send(&v4(32, true)).is_err());
+        refused.push((1, Reason::Fragment, v4(32, true)));
+        assert!(gate.send(&v6(0, true)).is_ok());
+        // And in IPv6, where they wait.
+        assert!(gate.send(&v6(32, true)).is_err());
+        refused.push((2, Reason::Fragment, v6(32, true)));
+        refused
+    };
+    gate.load(RulesetKind::Scrub, scrubs(PF_LOG));
+    for ((rule, reason, packet), (number, shown, bytes)) in refused().into_iter().zip(gate.shown()) {
+        let af = if packet[0] >> 4 == 6 { AF_INET6 } else { AF_INET };
+        let expected = header(Action::Drop, reason, rule, PF_OUT);
+        assert_eq!((number, shown, bytes), (2, LogHeader { af, ..expected }, packet));
+    }
+    gate.load(RulesetKind::Scrub, scrubs(0));
+    gate.machine.advance(100);
+    gate.machine.purge();
+    assert_eq!(refused().len(), 3);
+    assert_eq!(gate.shown(), [], "only where the rule says so");
+}
+
+#[test]
+fn what_normalisation_drops_is_counted_on_its_interface() {
+    let gate = Gate::new(&[pass()]);
+    gate.load(RulesetKind::Scrub, [(scrub(), vec![])]);
+    let counted = || {
+        let kif = gate.machine.interfaces("em0")[0].clone();
+        let [passed, dropped] = [0, 1].map(|at| (kif.packets[0][1][at], kif.bytes[0][1][at]));
+        (passed, dropped)
+    };
+    let nonsense = client().tcp(&segment(1025, 80, SYN | RST, 1, 0));
+    assert!(gate.send(&nonsense).is_err());
+    let len = nonsense.len() as u64;
+    assert_eq!(counted(), ((0, 0), (1, len)));
+    // What cannot be read is counted as long as it is.
+    assert!(gate.send(&nonsense[..23]).is_err());
+    assert_eq!(counted(), ((0, 0), (2, len + 23)));
+    // What waits is counted when all of it is there.
+    assert!(
+        gate.send(&client().with_fragment(0, true).packet(GRE, &[1; 64]))
+            .is_ok()
+    );
+    assert_eq!(counted(), ((0, 0), (2, len + 23)));
+    let whole = 20 + 64 + 8;
+    assert!(
+        gate.send(&client().with_fragment(64, false).packet(GRE, &[1; 8]))
+            .is_ok()
+    );
+    assert_eq!(counted(), ((1, whole), (2, len + 23)));
+}
