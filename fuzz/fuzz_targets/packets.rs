@@ -8,6 +8,10 @@ mod common;
 mod input;
 #[path = "../../tests/fuzzing/invariants.rs"]
 mod invariants;
+#[path = "../../tests/fuzzing/made.rs"]
+mod made;
+#[path = "../../tests/fuzzing/rulesets.rs"]
+mod rulesets;
 #[path = "../../tests/fuzzing/packets.rs"]
 mod target;
 

@@ -7,10 +7,15 @@ mod common;
 mod input;
 mod invariants;
 mod ioctls;
+mod made;
 mod packets;
+mod rulesets;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+
+use pf_abi::*;
 
 /// Runs a target over each file of its corpus, and checks after each step.
 fn replay(target: &str, run: fn(&[u8], usize)) {
@@ -25,6 +30,49 @@ fn replay(target: &str, run: fn(&[u8], usize)) {
         count += 1;
     }
     assert!(count >= 10, "{count} files in {}", corpus.display());
+}
+
+#[test]
+fn any_bytes_reach_every_rule_of_the_rich_ruleset() {
+    let mut reached: BTreeMap<(u8, usize), bool> = BTreeMap::new();
+    let mut reasons = BTreeSet::new();
+    let mut number = 1u64;
+    for _ in 0..150 {
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            // xorshift64
+            number ^= number << 13;
+            number ^= number >> 7;
+            number ^= number << 17;
+            number as u8
+        })
+        .take(2000)
+        .collect();
+        packets::run_rich(&bytes, 256, |machine| {
+            for action in [Action::Scrub, Action::Pass, Action::Nat, Action::Rdr] {
+                for (nr, rule) in machine.rules(action).iter().enumerate() {
+                    // A rule with `no` counts nothing.
+                    let has = rule.packets != [0, 0] || matches!(rule.action, PF_NOSCRUB | PF_NONAT | PF_NORDR);
+                    *reached.entry((action.into(), nr)).or_default() |= has;
+                }
+            }
+            let counters = machine.status().counters;
+            reasons.extend((0..counters.len()).filter(|at| counters[*at] > 0));
+        });
+    }
+    let missed: Vec<_> = reached.iter().filter(|(_, reached)| !**reached).collect();
+    assert!(missed.is_empty(), "{missed:?}");
+    for reason in [
+        Reason::Fragment,
+        Reason::Normalize,
+        Reason::IpOption,
+        Reason::ProtoCksum,
+        Reason::StateMismatch,
+        Reason::StateLimit,
+        Reason::SrcLimit,
+        Reason::Synproxy,
+    ] {
+        assert!(reasons.contains(&(reason as usize)), "{reason:?}");
+    }
 }
 
 #[test]

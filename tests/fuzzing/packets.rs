@@ -1,65 +1,17 @@
-//! Any bytes as packets, at both hooks, with a ruleset that has a little of everything.
+//! Any bytes as packets, at both hooks, with a ruleset that has a little of everything, and with one that has all the rest.
 
+use std::mem::take;
 use std::time::Duration;
 
 use pf::Verdict;
-use pf::kpi::{Direction, Kernel, Mbuf, SoftNet};
+use pf::kpi::{Direction, Mbuf, SoftNet};
 use pf_abi::*;
 
 use crate::common::Machine;
-use crate::common::packets::{ICMP, ICMP6, TCP, UDP};
-use crate::common::rules::*;
+use crate::common::packets::{TCP, UDP};
 use crate::input::Input;
-use crate::invariants;
-
-fn filter() -> Vec<Rule> {
-    let log = |rule: Rule, log, to| rule.change(|rule| (rule.log, rule.logif) = (log, to));
-    let queue = |rule: Rule| rule.change(|rule| rule.qname = CName::new("std").unwrap());
-    vec![
-        log(pass().keep_state(), PF_LOG | PF_LOG_ALL, 3),
-        block().proto(UDP).dst_port(PortOp::Range, [60, 70]).return_any(),
-        block().proto(TCP).port(81).return_rst(9),
-        log(block().fragment().inward(), PF_LOG, 0),
-        queue(pass().inward().on("em0").keep_state().allow_opts()),
-        pass().proto(ICMP).icmp(8, None),
-        pass().af(AF_INET6).proto(ICMP6).keep_state().max(3),
-        block().from("10.0.0.4").quick(),
-        block().on("em1").return_icmp((3, 13), (1, 1)).proto(47),
-        log(pass().proto(TCP).keep_state().timeout(Timeout::TcpFirst, 2), PF_LOG, 1),
-    ]
-}
-
-fn machine() -> Machine {
-    let kernel = Kernel::seeded(1)
-        .with_packet_log(Box::new(|_, header, packet| {
-            assert_eq!(header.length, PFLOG_REAL_HDRLEN);
-            assert!(packet.len() <= 1 << 16);
-        }))
-        .with_output(Box::new(|packet| assert!(packet.is_from_pf())))
-        .with_queues(&["std"]);
-    let machine = Machine::of(kernel);
-    machine.set_limit(Limit::States, 64);
-    let filter: Vec<Loaded> = filter().into_iter().map(|rule| (rule, vec![])).collect();
-    machine.load(RulesetKind::Filter, &filter).unwrap();
-    let nat = [
-        no_nat().proto(47),
-        nat("192.0.2.1").on("em0").from("10.0.0.0/8").ports(1024, 1027),
-        nat("2001:db8::1").on("em0").from("fd00::/8"),
-    ];
-    machine.load(RulesetKind::Nat, &nat).unwrap();
-    let rdr = [
-        rdr("10.0.0.3")
-            .on("em0")
-            .to("192.0.2.1")
-            .proto(TCP)
-            .dst_port(PortOp::Range, [80, 82])
-            .ports(80, 81),
-        rdr("fd00::3").on("em0").to("2001:db8::1").pass_on(),
-    ];
-    machine.load(RulesetKind::Rdr, &rdr).unwrap();
-    machine.command(DIOCSTART).unwrap();
-    machine
-}
+use crate::rulesets::{Aside, plain, rich};
+use crate::{invariants, made};
 
 /// The ends swapped, as an answer has them, where the bytes have room for that.
 fn answered(packet: &[u8]) -> Vec<u8> {
@@ -88,9 +40,9 @@ fn answered(packet: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn cross(machine: &Machine, index: u16, direction: Direction, packet: Mbuf) -> Option<Vec<u8>> {
+fn cross(machine: &Machine, index: u16, direction: Direction, packet: Mbuf) -> Option<Mbuf> {
     match machine.pf.hook(&SoftNet::raise(), direction, index, packet) {
-        Verdict::Pass(packet) => Some(packet.to_bytes()),
+        Verdict::Pass(packet) => Some(packet),
         Verdict::Drop | Verdict::Kept | Verdict::Routed => None,
     }
 }
@@ -101,64 +53,142 @@ fn check(machine: &Machine) {
     invariants::check_identities(machine);
 }
 
-/// Does what the bytes say, and checks after every so many steps that all is in order: it costs more than the step.
+/// A packet that has crossed an interface.
+type Crossed = (u16, Direction, Mbuf);
+
+/// Does what the bytes say under each ruleset, and checks after every so many steps that all is in order: it costs more than the step.
 pub(crate) fn run(bytes: &[u8], every: usize) {
-    let mut input = Input::new(bytes);
-    let machine = machine();
-    let mut last: (u16, Direction, Vec<u8>) = (1, Direction::Out, vec![]);
-    // As many steps as a minute's fuzzing can do many times over.
-    for step in 1..=256 {
-        if input.is_empty() {
-            break;
+    run_plain(bytes, every);
+    run_rich(bytes, every, |_| ());
+}
+
+fn run_plain(bytes: &[u8], every: usize) {
+    let aside = Aside::default();
+    let machine = plain(&aside);
+    Scene::new(machine, aside, false).run(bytes, every, |_| ());
+}
+
+/// With the second ruleset alone; `look` is called when the bytes are at their end.
+pub(crate) fn run_rich(bytes: &[u8], every: usize, look: impl FnOnce(&Machine)) {
+    let aside = Aside::default();
+    let machine = rich(&aside);
+    Scene::new(machine, aside, true).run(bytes, every, look);
+}
+
+struct Scene {
+    machine: Machine,
+    aside: Aside,
+    /// What others may follow.
+    last: Crossed,
+    is_rich: bool,
+}
+
+impl Scene {
+    fn new(machine: Machine, aside: Aside, is_rich: bool) -> Self {
+        Scene {
+            machine,
+            aside,
+            last: (1, Direction::Out, Mbuf::from_bytes([])),
+            is_rich,
         }
-        match input.u8() {
-            0..=7 => machine.pf.purge(),
-            8..=15 => {
-                machine.pf.kernel().advance(Duration::from_secs(input.u16().into()));
-                machine.pf.purge();
+    }
+
+    /// Lets a packet cross an interface, and what pf says about it find its way.
+    fn cross(&mut self, on: u16, direction: Direction, packet: Mbuf) {
+        if let Some(passed) = cross(&self.machine, on, direction, packet) {
+            self.last = (on, direction, passed);
+        }
+        for packet in take(&mut *self.aside.said.lock().unwrap()) {
+            if packet.is_from_pf() {
+                // It may be answered.
+                self.last = (on, direction.reverse(), packet);
+            } else if let Some(passed) = cross(&self.machine, 2, Direction::Out, packet) {
+                assert!(self.is_rich, "nobody is to be called");
+                self.last = (2, Direction::Out, passed);
             }
-            16..=19 => machine.set_lock(input.u8() & 1 != 0),
+        }
+        for (on, packet) in take(&mut *self.aside.returned.lock().unwrap()) {
+            let packet = cross(&self.machine, on, Direction::In, packet).expect("it has been judged");
+            self.last = (on, Direction::In, packet);
+        }
+        self.aside.said.lock().unwrap().clear();
+    }
+
+    fn step(&mut self, input: &mut Input<'_>) {
+        match input.u8() {
+            0..=7 => self.machine.pf.purge(),
+            8..=15 => {
+                self.machine
+                    .pf
+                    .kernel()
+                    .advance(Duration::from_secs(input.u16().into()));
+                self.machine.pf.purge();
+            }
+            16..=19 => self.machine.set_lock(input.u8() & 1 != 0),
             20..=89 => {
-                let (on, direction, packet) = &last;
-                let (on, direction, packet) = (*on, direction.reverse(), answered(packet));
-                if let Some(passed) = cross(&machine, on, direction, Mbuf::from_bytes(packet)) {
-                    last = (on, direction, passed);
-                }
+                let (on, direction, packet) = &self.last;
+                let bytes = packet.duplicate().unwrap().to_bytes();
+                let (on, direction, packet) = (*on, direction.reverse(), answered(&bytes));
+                self.cross(on, direction, Mbuf::from_bytes(packet));
             }
             90..=109 => {
-                // The next router hands it on.
-                let (on, direction) = (3 - last.0.min(2), last.1.reverse());
-                if let Some(passed) = cross(&machine, on, direction, Mbuf::from_bytes(last.2.clone())) {
-                    last = (on, direction, passed);
-                }
+                // It is handed on to the other side, with its marks.
+                let (on, direction) = (3 - self.last.0.min(2), self.last.1.reverse());
+                let packet = self.last.2.duplicate().unwrap();
+                self.cross(on, direction, packet);
             }
             choice => {
-                let on = input.u16() % 4;
+                let on = input.u16() % if self.is_rich { 5 } else { 4 };
                 let direction = if choice & 1 == 0 { Direction::In } else { Direction::Out };
+                if self.is_rich && choice >= 150 {
+                    let packet = made::packet(input);
+                    return self.cross(on, direction, Mbuf::from_bytes(packet));
+                }
                 let len = usize::from(input.u8());
                 let cut = usize::from(input.u8());
                 let packet = input.bytes(len).to_vec();
-                if let Some(passed) = cross(&machine, on, direction, Mbuf::split(&packet, cut)) {
-                    last = (on, direction, passed);
-                }
+                self.cross(on, direction, Mbuf::split(&packet, cut));
             }
         }
-        if step % every == 0 {
-            check(&machine);
+    }
+
+    fn run(mut self, bytes: &[u8], every: usize, look: impl FnOnce(&Machine)) {
+        let mut input = Input::new(bytes);
+        // As many steps as a minute's fuzzing can do many times over.
+        for step in 1..=256 {
+            if input.is_empty() {
+                break;
+            }
+            self.step(&mut input);
+            if step % every == 0 {
+                check(&self.machine);
+            }
         }
+        check(&self.machine);
+        look(&self.machine);
+        self.end();
     }
-    check(&machine);
-    machine.set_lock(false);
-    machine.advance(100_000);
-    for _ in 0..11 {
-        machine.advance(1);
-        machine.pf.purge();
-    }
-    assert_eq!(machine.pf.states().len(), 0, "all of it goes in the end");
-    for rule in [Action::Pass, Action::Nat, Action::Rdr]
-        .into_iter()
-        .flat_map(|action| machine.rules(action))
-    {
-        assert_eq!(rule.states, 0);
+
+    /// All of it goes in the end.
+    fn end(self) {
+        let machine = &self.machine;
+        machine.set_lock(false);
+        // First the states, and when they have gone, the nodes of their sources.
+        for _ in 0..2 {
+            machine.advance(100_000);
+            for _ in 0..11 {
+                machine.advance(1);
+                machine.pf.purge();
+            }
+        }
+        assert_eq!(machine.pf.states().len(), 0);
+        assert_eq!(machine.pf.norm().held(), 0);
+        assert_eq!(machine.sources(), []);
+        for rule in [Action::Pass, Action::Nat, Action::Rdr]
+            .into_iter()
+            .flat_map(|action| machine.rules(action))
+        {
+            assert_eq!((rule.states, rule.src_nodes), (0, 0));
+        }
     }
 }
