@@ -49,7 +49,7 @@ use purge::Sweep;
 use rule::Config;
 use source::Sources;
 use state::timeout::Timeouts;
-use state::{Isns, StateTable};
+use state::{Identities, Isns, StateTable};
 use stats::Stats;
 use table::Overloads;
 
@@ -93,6 +93,8 @@ pub struct Pf {
     host_id: AtomicU32,
     control: KBox<Mutex<Control>>,
     sweep: Mutex<Sweep>,
+    /// Identities of states, while some are restored.
+    identities: Mutex<Identities>,
 }
 
 /// What becomes of a packet.
@@ -114,12 +116,14 @@ impl Pf {
     #[inline(never)]
     pub fn new(kernel: Kernel) -> Result<KBox<Self>, NoMemory> {
         let host_id = kernel.random_u32();
+        let states = Self::new_states(&kernel)?;
         KBox::new(Pf {
+            identities: Mutex::new(Identities::new(&kernel, &states))?,
             passive: Passive::new()?,
             config: Snapshot::new(KBox::new(Config::new()?)?),
             interfaces: Snapshot::new(KBox::new(Interfaces::new()?)?),
             fingerprints: Snapshot::new(KBox::new(Fingerprints::new())?),
-            states: Self::new_states(&kernel)?,
+            states,
             isns: Isns::new(&kernel),
             handshakes: KBox::new(Handshakes::new())?,
             sources: Self::new_sources(&kernel)?,

@@ -65,6 +65,7 @@ pub(crate) fn tick(pf: &Pf) {
         proxy::tick(pf);
     }
     drop(sweep);
+    pf.identities.lock().forget(pf.kernel.uptime());
     source::flush(pf);
     pf.norm
         .purge(pf.kernel.uptime(), pf.timeouts.get(Timeout::Frag), &pf.stats);

@@ -96,7 +96,7 @@ ioctls! {
     DIOCGETTIMEOUT = iowr::<IocTm>(30);
     /// Adds a state. EEXIST: one of its keys is there; EINVAL: it makes no sense; EOPNOTSUPP: it needs what pf does not do; ENOMEM:
     /// no memory; ENOSPC: the limit of states is reached (of these NetBSD's own knows EINVAL and ENOMEM alone). The identifier is
-    /// taken as it is, be there another state with the same, 0 for a new one.
+    /// taken as it is, 0 for a new one; EEXIST: another state has it.
     DIOCADDSTATE = iowr::<IocState>(37);
     /// Clears the counters of rules.
     DIOCCLRRULECTRS = io(38);

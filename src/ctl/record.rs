@@ -31,6 +31,8 @@ use crate::wire::{Addr, Af, Proto};
 
 /// The largest shift of a window (RFC 7323, 2.3).
 const MAX_WSCALE: u8 = 14;
+/// Numbers of states begin with the seconds since 1970 in their upper half; there are to be some left.
+const MAX_ID: u64 = u64::MAX - u32::MAX as u64;
 /// The largest window there can be.
 const MAX_WINDOW: u32 = (u16::MAX as u32) << MAX_WSCALE;
 
@@ -139,7 +141,7 @@ impl<'a> Candidate<'a> {
     /// Judges a record on its own.
     ///
     /// # Errors
-    /// EINVAL for what makes no sense: a family, a direction, a protocol, an address or a port that cannot be, an interface's name
+    /// EINVAL for what makes no sense: an identity that no host gives before the year 2106, a family, a direction, a protocol, an address or a port that cannot be, an interface's name
     /// without an end, a timeout or a peer's state that is not of the protocol, sequence numbers further apart than any window.
     pub(super) fn new(record: &'a SyncState) -> Result<Self, Errno> {
         let af = Af::try_from(record.af).map_err(|_| Errno::Einval)?;
@@ -151,6 +153,10 @@ impl<'a> Candidate<'a> {
         };
         let interface = name(&record.ifname)?;
         let timeout = Timeout::try_from(record.timeout).map_err(|_| Errno::Einval)?;
+        let id: u64 = transmute!(record.id);
+        if u64::from_be(id) > MAX_ID {
+            return Err(Errno::Einval);
+        }
         let key = StateKey {
             ext: host(&record.ext, af)?,
             lan: host(&record.lan, af)?,
@@ -181,6 +187,12 @@ impl<'a> Candidate<'a> {
             src,
             dst,
         })
+    }
+
+    /// The identity that it brings along, if it does.
+    pub(super) fn id(&self) -> Option<(u64, u32)> {
+        let id: u64 = transmute!(self.record.id);
+        (id != 0).then(|| (u64::from_be(id), self.record.creatorid))
     }
 
     /// How its segments go through: shifted, where there is a difference of numbers.

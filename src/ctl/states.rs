@@ -7,7 +7,8 @@
 //!
 //! # Locking
 //! None but the table's own, under which records are made. The caller's memory is touched with none held. A name of an
-//! interface that is new gets its number under the control mutex.
+//! interface that is new gets its number under the control mutex. A state that brings its identity comes in under the mutex of
+//! [`Identities`](crate::state::Identities), which is taken with no other held.
 
 use core::mem::replace;
 use core::sync::atomic::Ordering;
@@ -202,8 +203,21 @@ pub(super) fn add_some(
 fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
     let candidate = Candidate::new(record)?;
     let interface = interface_of(pf, &candidate)?;
+    let mut identity = match candidate.id() {
+        Some(id) => {
+            let mut identities = pf.identities.lock();
+            identities.prepare(&pf.states, id.0, pf.kernel.uptime())?;
+            Some((id, identities))
+        }
+        None => None,
+    };
     let level = SoftNet::raise();
     let section = pf.read(&level);
+    if let Some((id, identities)) = &identity
+        && identities.is_taken(&pf.states, *id, &level, &section)
+    {
+        return Err(Errno::Eexist);
+    }
     let host_id = pf.host_id.load(Ordering::Relaxed);
     let scene = scene(pf, &section);
     let (mut origin, body) = candidate.state(&scene, interface, host_id)?;
@@ -215,7 +229,8 @@ fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
     if let Some(ends) = candidate.scrub() {
         Extra::entry(&mut origin.extra)?.scrub = Some(SpinLock::new(ends));
     }
-    pf.states
+    let state = pf
+        .states
         .insert(origin, body, &level, &section)
         .map_err(|refusal| match refusal {
             InsertError::Exists => Errno::Eexist,
@@ -223,6 +238,9 @@ fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
             InsertError::NoMemory => Errno::Enomem,
         })?;
     pf.stats.count_insert();
+    if let Some((_, identities)) = &mut identity {
+        identities.add(state);
+    }
     Ok(())
 }
 

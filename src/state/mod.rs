@@ -15,6 +15,7 @@
 //! there were nothing.
 
 mod extra;
+mod identities;
 mod isn;
 mod key;
 mod partition;
@@ -32,6 +33,7 @@ use core::mem::offset_of;
 use core::sync::atomic::AtomicPtr;
 
 pub use extra::{Extra, Route};
+pub use identities::Identities;
 pub use isn::Isns;
 pub use key::{Host, StateKey, Tree, TreeKey};
 use partition::Children;

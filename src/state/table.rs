@@ -100,6 +100,21 @@ impl StateTable {
         self.next_id.load(Ordering::Relaxed)
     }
 
+    /// Has the states that come get higher numbers than this one; what the next would have got before.
+    pub(super) fn reserve(&self, number: u64) -> u64 {
+        self.next_id.fetch_max(number.saturating_add(1), Ordering::Relaxed)
+    }
+
+    /// The state at a place of the first tree.
+    pub(super) fn find_place<'a>(
+        &'a self,
+        place: u64,
+        level: &SoftNet,
+        section: &'a ReadSection<'_>,
+    ) -> Option<&'a State> {
+        self.trees[0].find(place, level, section)
+    }
+
     /// Where this key stands in `tree`, whether there is a state or not.
     #[inline]
     pub fn place(&self, tree: Tree, key: &TreeKey) -> Place {

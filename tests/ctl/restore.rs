@@ -726,3 +726,97 @@ fn a_handshake_may_be_long_over() {
     // It was under way when the record was made.
     assert_eq!(machine.send(1, Direction::Out, &far), Some(far));
 }
+
+/// A state of an identity of its own.
+fn with_id(n: u32, id: u64, creator: u32) -> SyncState {
+    let [high, low] = [(id >> 32) as u32, id as u32].map(u32::to_be);
+    SyncState {
+        id: [high, low],
+        creatorid: creator,
+        ..connection(n)
+    }
+}
+
+#[test]
+fn no_two_states_have_the_same_identity() {
+    let machine = Machine::new();
+    machine.add_state(&with_id(1, 77, 5)).unwrap();
+    assert_eq!(machine.add_state(&with_id(2, 77, 5)), Err(Errno::Eexist));
+    // The number of another host is another identity.
+    machine.add_state(&with_id(2, 77, 6)).unwrap();
+    machine.add_state(&with_id(3, 78, 5)).unwrap();
+    let states: Vec<_> = [(4, 79), (5, 78), (6, 80)].map(|(n, id)| with_id(n, id, 5)).into();
+    assert_eq!(machine.add_states(&states), Ok(1), "up to the one that is there");
+    assert_eq!(machine.dump().len(), 4);
+    // What has gone leaves its identity, and what comes under the same key has another.
+    machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap();
+    machine.add_state(&with_id(1, 80, 5)).unwrap();
+    machine.add_state(&with_id(2, 77, 5)).unwrap();
+    assert_eq!(machine.add_state(&with_id(7, 80, 5)), Err(Errno::Eexist));
+    // An end to what may be asked for.
+    assert_eq!(machine.add_state(&with_id(8, u64::MAX, 5)), Err(Errno::Einval));
+}
+
+#[test]
+fn the_identities_of_states_that_packets_made_are_taken() {
+    let machine = Machine::new();
+    machine.load(RulesetKind::Filter, &[(pass("all"), vec![])]).unwrap();
+    machine.command(DIOCSTART).unwrap();
+    let made = |n: u8| {
+        let payload = [&u16::from(n).to_be_bytes()[..], &[0, 53, 0, 8, 0, 0]].concat();
+        machine.send(
+            1,
+            Direction::Out,
+            &packet(17, [10, 0, 0, n], [198, 51, 100, 7], &payload),
+        );
+        let dump = machine.dump();
+        let state = dump
+            .iter()
+            .find(|it| it.lan.addr.v4().octets() == [10, 0, 0, n])
+            .unwrap();
+        (
+            u64::from(state.id[0].to_be()) << 32 | u64::from(state.id[1].to_be()),
+            state.creatorid,
+        )
+    };
+    let (first, creator) = made(1);
+    assert_eq!(machine.add_state(&with_id(300, first, creator)), Err(Errno::Eexist));
+    machine.add_state(&with_id(301, first, creator ^ 1)).unwrap();
+    let (second, _) = made(2);
+    assert_eq!(machine.add_state(&with_id(302, second, creator)), Err(Errno::Eexist));
+    // A number that is yet to come is not given to another.
+    machine.add_state(&with_id(303, second + 1, creator)).unwrap();
+    assert_eq!(made(3).0, second + 2);
+    machine.add_state(&with_id(304, second + 100, creator)).unwrap();
+    machine.add_state(&with_id(305, second + 50, creator)).unwrap();
+    assert_eq!(
+        machine.add_state(&with_id(306, second + 50, creator)),
+        Err(Errno::Eexist)
+    );
+    assert_eq!(made(4).0, second + 101);
+    // What is known of them is given back after a while, and found again.
+    machine.set_timeout(Timeout::Interval, 1);
+    machine.advance(61);
+    machine.pf.purge();
+    for (n, id) in [(307, second + 50), (308, second + 101), (309, second + 100)] {
+        let there = machine.dump().iter().any(|it| it.id == with_id(n, id, 0).id);
+        let expected = if there { Err(Errno::Eexist) } else { Ok(()) };
+        assert_eq!(machine.add_state(&with_id(n, id, creator)), expected, "{n}");
+    }
+    assert!(machine.dump().len() >= 3);
+}
+
+#[test]
+fn many_identities_are_kept_apart() {
+    let machine = Machine::new();
+    let states: Vec<_> = (0..3000).map(|n| with_id(n, u64::from(n % 2000) + 1, 9)).collect();
+    assert_eq!(machine.add_states(&states), Ok(2000), "through all growth");
+    for (n, state) in states.iter().enumerate().skip(2000) {
+        assert_eq!(machine.add_state(state), Err(Errno::Eexist), "{n}");
+    }
+    // A dump comes back into the table that it was made of.
+    let dump = machine.dump();
+    machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap();
+    assert_eq!(machine.add_states(&dump), Ok(2000));
+    assert_eq!(machine.add_state(&with_id(5000, 2000, 9)), Err(Errno::Eexist));
+}

@@ -57,7 +57,7 @@ pub(crate) fn check_counters(machine: &Machine) {
     );
 }
 
-/// No two states have the same identity, if nobody has restored any with one of his own choice: those are taken as they are.
+/// No two states have the same identity, whoever has chosen it.
 pub(crate) fn check_identities(machine: &Machine) {
     let states = machine.dump();
     let identities: HashSet<_> = states.iter().map(|state| (state.id, state.creatorid)).collect();

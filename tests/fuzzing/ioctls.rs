@@ -188,6 +188,11 @@ fn patch(bytes: &mut [u8], input: &mut Input<'_>) {
     }
 }
 
+fn check(machine: &Machine) {
+    invariants::check(machine);
+    invariants::check_identities(machine);
+}
+
 /// Does what the bytes say, and checks after every so many steps that all is in order: it costs more than the step.
 pub(crate) fn run(bytes: &[u8], every: usize) {
     let mut input = Input::new(bytes);
@@ -214,10 +219,10 @@ pub(crate) fn run(bytes: &[u8], every: usize) {
             _ => session.machine.pf.purge(),
         }
         if step % every == 0 {
-            invariants::check(&session.machine);
+            check(&session.machine);
         }
     }
-    invariants::check(&session.machine);
+    check(&session.machine);
     // Whatever was done, the packet filter works on.
     let machine = &session.machine;
     machine.set_lock(false);
