@@ -120,12 +120,17 @@ pf_route4(struct mbuf *m, struct ifnet *ifp, const void *next)
 		(void)ip_tso_output(ifp, m, (struct sockaddr *)&dst, NULL);
 		return;
 	}
-	/* What comes from this host has none yet. */
-	m->m_pkthdr.csum_flags &= ~M_CSUM_IPv4;
+	/* What comes from this host has no checksum yet. Fragments get theirs, if only from the interface, where it is asked for. */
 	ip->ip_sum = 0;
-	ip->ip_sum = in_cksum(m, ip->ip_hl << 2);
-	if (ntohs(ip->ip_len) > ifp->if_mtu && ip_fragment(m, ifp, ifp->if_mtu) != 0)
-		return;
+	if (ntohs(ip->ip_len) > ifp->if_mtu) {
+		m->m_pkthdr.csum_flags |= M_CSUM_IPv4;
+		m->m_pkthdr.csum_data = (uint32_t)ip->ip_hl << 18;
+		if (ip_fragment(m, ifp, ifp->if_mtu) != 0)
+			return;
+	} else {
+		m->m_pkthdr.csum_flags &= ~M_CSUM_IPv4;
+		ip->ip_sum = in_cksum(m, ip->ip_hl << 2);
+	}
 	for (; m != NULL; m = rest) {
 		rest = m->m_nextpkt;
 		m->m_nextpkt = NULL;
