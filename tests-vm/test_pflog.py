@@ -24,7 +24,7 @@ def test_bpf_shows_what_rules_log(firewall):
         wait_until(lambda: "reading" in firewall.sh("cat /tmp/shown"), "somebody reads")
         ping(firewall.network.lan, "198.51.100.2", "-c", "2", "-i", "0.2", "-W", "1")
         wanted = ["reading"] + [f"1 0 1 {firewall.lan} 1"] * 2
-        wait_until(lambda: firewall.sh("cat /tmp/shown").split("\n") == wanted, "both are shown, as blocked by rule 1")
+        wait_until(lambda: firewall.sh("cat /tmp/shown").splitlines() == wanted, "both are shown, as blocked by rule 1")
     finally:
         firewall.sh("ifconfig pflog0 destroy")
     firewall.check_console()
