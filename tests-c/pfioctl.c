@@ -580,14 +580,20 @@ test_tables(void)
 	io.pfrio_size = 1;
 	if (TELLS(DIOCRTSTADDRS, &io))
 		report(io.pfrio_nmatch == 1, "10.1.2.3 matches 10.1.2.0/24", "");
+	/* What came back in it is none of a question. */
+	addr.pfra_fback = PFR_FB_NONE;
 	addr.pfra_net = 24;
 	addr.pfra_ip4addr.s_addr = htonl(0x0a010200);
 	DO(DIOCRCLRASTATS, &io);
 	DO(DIOCRSETADDRS, &io);
 	DO(DIOCRDELADDRS, &io);
-	io.pfrio_size = 0;
+	memset(&io, 0, sizeof(io));
+	io.pfrio_table = table;
+	io.pfrio_table.pfrt_flags = 0;
 	DO(DIOCRCLRADDRS, &io);
 
+	/* A table is known by its name: flags are for those that are added. */
+	table.pfrt_flags = 0;
 	memset(&io, 0, sizeof(io));
 	io.pfrio_buffer = &table;
 	io.pfrio_esize = sizeof(table);
@@ -598,6 +604,7 @@ test_tables(void)
 	memset(&io, 0, sizeof(io));
 	io.pfrio_table = table;
 	io.pfrio_esize = sizeof(addr);
+	io.pfrio_table.pfrt_flags = PFR_TFLAG_PERSIST;
 	io.pfrio_ticket = 0xdeadbeef;
 	FAILS(DIOCRINADEFINE, &io, EBUSY);
 	memset(&io, 0, sizeof(io));

@@ -25,6 +25,15 @@ def test_hostile_arguments(firewall):
     check(firewall.sh("pfctl -s info") != "", "pf goes on")
 
 
+def test_every_ioctl_by_netbsd_s_own_header(firewall):
+    """tests-c/pfioctl.c, which knows nothing of ours."""
+    need(firewall.has("/libexec/ld.elf_so"), "the root file system has no shared libraries")
+    result = firewall.run("pfioctl -q")
+    said = result.text
+    check(result.status == 0 and "1.." in said, f"every check passes:\n{said}")
+    check("SKIP" not in said, f"and none is skipped:\n{said}")
+
+
 def test_lock_needs_a_writer(firewall):
     firewall.sh("pfs -l")
     check(firewall.is_locked(), "it is locked")

@@ -77,6 +77,7 @@ class Kit:
             files["fault/pf.kmod"] = fault
             self.has_fault_injection = True
         files["bin/pfprobe"] = build_probe(self.version, scratch)
+        files["bin/pfioctl"] = build_pfioctl(self.version, scratch)
         files["rc.d/pf_states"] = os.path.join(ROOT, "etc", "rc.d", "pf_states")
         self.payload = os.path.join(scratch, f"payload-{self.name}.img")
         image.payload(files, self.payload)
@@ -99,17 +100,36 @@ def build_module(version, *options):
     check(f"netbsd-{version}-amd64" in made, f"NETBSD_SYS is not of NetBSD {version}, which the kernel is: the module is in {made}")
 
 
+def netbsd_headers(version):
+    """Where the headers and the compiler of the release are that goes with a kernel's version, and which release that is."""
+    release = "11.0" if version >= "10.99" else "10.1"
+    done = subprocess.run([os.path.join(ROOT, "scripts", "netbsd-headers"), release], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip(), release
+
+
+def compile_c(name, command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    check(done.returncode == 0, f"{name}: {done.stdout.strip()}")
+
+
 def build_probe(version, scratch):
     """guest/pfprobe.c: a static program without a C library, so that it runs on any NetBSD."""
-    headers = "11.0" if version >= "10.99" else "10.1"
-    done = subprocess.run([os.path.join(ROOT, "scripts", "netbsd-headers"), headers], stdout=subprocess.PIPE, text=True, check=True)
-    include = os.path.join(done.stdout.strip(), "lib", "libc", "include")
+    zig, _ = netbsd_headers(version)
+    include = os.path.join(zig, "lib", "libc", "include")
     program = os.path.join(scratch, "pfprobe")
     command = ["clang", "--target=x86_64-unknown-netbsd", "-O1", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-stack-protector"]
     command += ["-fno-pic", "-nostdlib", "-nostdinc", "-isystem", f"{include}/x86_64-netbsd-none", "-isystem", f"{include}/generic-netbsd"]
     command += ["-static", "-fuse-ld=lld", "-Wl,-e,start", "-o", program, os.path.join(GUEST, "pfprobe.c")]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    check(done.returncode == 0, f"pfprobe: {done.stdout.strip()}")
+    compile_c("pfprobe", command)
+    return program
+
+
+def build_pfioctl(version, scratch):
+    """tests-c/pfioctl.c, with the guest's own C library."""
+    zig, release = netbsd_headers(version)
+    program = os.path.join(scratch, "pfioctl")
+    command = [os.path.join(zig, "zig"), "cc", "-target", f"x86_64-netbsd.{release}", "-std=gnu11", "-O1", "-o", program]
+    compile_c("pfioctl", command + [os.path.join(ROOT, "tests-c", "pfioctl.c")])
     return program
 
 
