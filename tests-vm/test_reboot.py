@@ -14,11 +14,11 @@ IDLE = 100
 LENGTH, PACE = 12 << 20, 1 << 20
 STATES = "/var/db/pf.states"
 
-# What is kept of a connection beside its windows, and what is asked of the rules for that. A line here is all that switches a
-# variation on, once the engine has it: ("modulate state", "", "modulate state"), ("reassemble tcp", "scrub all reassemble tcp\n",
-# "keep state").
+# What is kept of a connection beside its windows, and what is asked of the rules for that.
 VARIATIONS = [
     ("keep state", "", "keep state"),
+    ("modulate state", "", "modulate state"),
+    ("reassemble tcp", "scrub all reassemble tcp\n", "keep state"),
 ]
 
 RULES = """\
