@@ -2,7 +2,7 @@
 
 import errno
 
-from netbsd import check, traffic
+from netbsd import check, every, traffic
 
 WEB, OTHER = 80, 81
 
@@ -67,3 +67,7 @@ def test_without_rules_all_passes_and_with_pf_off_too(firewall):
         check(traffic.connects(firewall.network.lan, "198.51.100.2", WEB, timeout=2) is not None, "a rule counts at once")
         firewall.sh("pfctl -q -d")
         check(traffic.connects(firewall.network.lan, "198.51.100.2", WEB) is None, "and no more when pf is disabled")
+
+
+def test_every_kind_of_rule(firewall):
+    every.exercise(firewall)
