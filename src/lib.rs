@@ -120,8 +120,8 @@ impl Pf {
         KBox::new(Pf {
             identities: Mutex::new(Identities::new(&kernel, &states))?,
             passive: Passive::new()?,
-            config: Snapshot::new(KBox::new(Config::new()?)?),
-            interfaces: Snapshot::new(KBox::new(Interfaces::new()?)?),
+            config: Self::new_config()?,
+            interfaces: Self::new_interfaces()?,
             fingerprints: Snapshot::new(KBox::new(Fingerprints::new())?),
             states,
             isns: Isns::new(&kernel),
@@ -148,6 +148,18 @@ impl Pf {
     #[inline(never)]
     fn new_control() -> Result<KBox<Mutex<Control>>, NoMemory> {
         KBox::new(Mutex::new(Control::new()?)?)
+    }
+
+    /// Likewise.
+    #[inline(never)]
+    fn new_config() -> Result<Snapshot<Config>, NoMemory> {
+        Ok(Snapshot::new(KBox::new(Config::new()?)?))
+    }
+
+    /// Likewise.
+    #[inline(never)]
+    fn new_interfaces() -> Result<Snapshot<Interfaces>, NoMemory> {
+        Ok(Snapshot::new(KBox::new(Interfaces::new()?)?))
     }
 
     /// Likewise.

@@ -21,7 +21,8 @@ mod fault {
         PLAN.store(u64::from(skip) << 32 | u64::from(count), Ordering::Relaxed);
     }
 
-    /// Whether this allocation is one that fails.
+    /// Whether this allocation is one that fails. Never inlined, so that stack frames are those of a module for use.
+    #[inline(never)]
     pub(crate) fn strikes() -> bool {
         let step = |plan: u64| match (plan >> 32, plan as u32) {
             (_, 0) => None,
