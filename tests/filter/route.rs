@@ -302,3 +302,59 @@ fn what_is_diverted_may_be_copied_where_it_leaves() {
     let expected = [(1, "192.0.2.9"), (4, "192.0.2.254")].map(|(at, to)| (at, to.to_owned(), packet.clone()));
     assert_eq!(gate.routed(), expected);
 }
+
+/// Fragments of a packet, each with so many bytes of its data.
+fn pieces(ip: &Ip, packet: &[u8], len: usize) -> Vec<Vec<u8>> {
+    let (proto, at) = transport(packet).unwrap();
+    let data = &packet[at..];
+    let parts = data.chunks(len).enumerate();
+    parts
+        .map(|(n, part)| {
+            let more = (n + 1) * len < data.len();
+            ip.clone().with_fragment((n * len) as u16, more).packet(proto, part)
+        })
+        .collect()
+}
+
+#[test]
+fn what_came_in_fragments_goes_the_other_way_as_one_decision() {
+    for ip in [out(), ip("fd00::1", "2001:db8:7::7")] {
+        let rule = pass().inward().on("em1").proto(UDP).port(53).keep_state();
+        let gate = gate(&[any(), routed(rule, Route::To, &["em2"])]).scrub(&[scrub()]);
+        let whole = ip.udp(1025, 53, &[7; 1480]);
+        let mut fragments = pieces(&ip, &whole, 800);
+        let last = fragments.pop().unwrap();
+        for fragment in &fragments {
+            assert_eq!(gate.receive_inside(fragment), crate::gate::KEPT);
+        }
+        assert_eq!(gate.routed(), [], "nothing leaves before all is there");
+        assert_eq!(gate.receive_inside(&last), GONE);
+        let routed = gate.routed();
+        assert!(routed.iter().all(|(at, ..)| *at == 4));
+        let hopped = hopped(&ip);
+        let sent: Vec<_> = routed.into_iter().map(|(.., packet)| packet).collect();
+        match ip.src.is_ipv4() {
+            // IPv4 may be cut by whoever sends it on: it is handed over as a whole.
+            true => assert_eq!(sent, [hopped.udp(1025, 53, &[7; 1480])]),
+            // In IPv6 it goes on as it came, cut where it was.
+            false => {
+                let expected = pieces(&hopped, &hopped.udp(1025, 53, &[7; 1480]), 800);
+                assert_eq!(sent.len(), expected.len());
+                for (sent, expected) in sent.iter().zip(&expected) {
+                    assert_eq!(sent, expected);
+                    assert!(sent.len() <= last.len().max(fragments[0].len()));
+                }
+            }
+        }
+        assert_eq!(gate.states(), 2, "one on each interface");
+        // A copy is cut in the same way.
+        let rule = pass().inward().on("em1").proto(UDP).port(53).keep_state();
+        let gate = self::gate(&[any(), self::routed(rule, Route::DupTo, &["em2"])]).scrub(&[scrub()]);
+        for fragment in pieces(&ip, &whole, 800) {
+            assert_eq!(gate.receive_inside(&fragment).map(|_| ()).err().flatten(), None);
+        }
+        let copies = gate.routed();
+        assert_eq!(copies.len(), if ip.src.is_ipv4() { 1 } else { 2 });
+        assert!(copies.iter().all(|(at, _, packet)| *at == 4 && packet.len() <= 1508));
+    }
+}

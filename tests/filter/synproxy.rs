@@ -701,3 +701,62 @@ fn the_server_is_asked_by_the_way_of_requests() {
     assert_eq!(blocked.receive_inside(&there.tcp(&ack)), dropped(PROXIED));
     assert_eq!((blocked.routed(), blocked.sent()), (vec![], vec![]));
 }
+
+#[test]
+fn a_source_may_have_so_many_connections_through_the_proxy() {
+    let limited = pass()
+        .flags(SYN, SYN | ACK)
+        .synproxy_state()
+        .tracking(true)
+        .change(|rule| {
+            rule.max_src_conn = 1;
+            rule.overload_tblname = TableName::new("bad").unwrap();
+            rule.flush = PF_FLUSH;
+        });
+    for there in [ip("198.51.100.7", "10.0.0.1"), ip("2001:db8:7::7", "fd00::1")] {
+        let gate = Gate::new(&[block(), limited.clone()]);
+        let knock = |port: u16| {
+            let client = |flags, seq, ack| gate.receive(&there.tcp(&segment(port, 80, flags, seq, ack)));
+            assert_eq!(client(SYN, CLIENT, 0), dropped(PROXIED));
+            let [greeting] = &gate.sent()[..] else { panic!() };
+            let greeting = read(greeting).seq;
+            let fate = client(ACK, CLIENT.wrapping_add(1), greeting.wrapping_add(1));
+            (fate, gate.sent().iter().map(read).collect::<Vec<_>>())
+        };
+        // A handshake that is not over is no connection: however many there are.
+        for port in 2000..2005 {
+            let syn = there.tcp(&segment(port, 80, SYN, CLIENT, 0));
+            assert_eq!(gate.receive(&syn), dropped(PROXIED));
+        }
+        assert_eq!((gate.sent().len(), gate.machine().sources()[0].conn), (5, 0));
+        let (fate, said) = knock(1025);
+        assert_eq!(fate, dropped(PROXIED));
+        assert_eq!(said[0].flags, SYN, "the server is asked");
+        // The next one is over the limit as soon as its handshake is over: the server never hears of it.
+        let (fate, said) = knock(1026);
+        assert_eq!(fate, dropped(Reason::SrcLimit));
+        let [refusal] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((refusal.flags & RST, refusal.marked), (RST, true));
+        assert_eq!(refusal.ends, sound(&there.back().tcp(&segment(80, 1026, 0, 0, 0))));
+        assert_eq!(gate.machine().status().lcounters[LCNT_SRCCONN], 1);
+        gate.tick(1);
+        assert_eq!(gate.machine().table_addresses("bad").unwrap(), [there.src.to_string()]);
+        assert_eq!(gate.states(), 0, "flushed, with what it had");
+        // Who repeats himself when his connection is counted is counted once.
+        let gate = Gate::new(&[block(), limited.clone()]);
+        let syn = there.tcp(&segment(1025, 80, SYN, CLIENT, 0));
+        assert_eq!(gate.receive(&syn), dropped(PROXIED));
+        let [greeting] = &gate.sent()[..] else { panic!() };
+        let ack = segment(
+            1025,
+            80,
+            ACK,
+            CLIENT.wrapping_add(1),
+            read(greeting).seq.wrapping_add(1),
+        );
+        for _ in 0..3 {
+            assert_eq!(gate.receive(&there.tcp(&ack)), dropped(PROXIED));
+        }
+        assert_eq!(gate.machine().sources()[0].conn, 1);
+    }
+}
