@@ -5,7 +5,7 @@
 //! translation and gwy → ext after; one that comes in carries ext → gwy, and ext → lan after. So there are two trees: packets
 //! going out are looked up by (lan, ext), packets coming in by (ext, gwy), and each key occurs once in its tree.
 
-use crate::hash::HashKey;
+use crate::hash::{HashKey, SpreadKey};
 use crate::kpi::Direction;
 use crate::wire::{Addr, Af, Proto};
 
@@ -84,31 +84,69 @@ impl StateKey {
         }
     }
 
+    /// Whether this is the key under which the connection stands in `tree`.
+    #[inline]
+    pub fn is_at(&self, tree: Tree, key: &TreeKey) -> bool {
+        let near = match tree {
+            Tree::LanExt => &self.lan,
+            Tree::ExtGwy => &self.gwy,
+        };
+        *near == key.near && self.ext == key.far && self.af == key.af && self.proto == key.proto
+    }
+
     /// Whether packets of this connection are translated.
+    #[inline]
     pub fn is_translated(&self) -> bool {
         self.lan != self.gwy
     }
 }
 
 impl TreeKey {
-    /// The key's place in the table: uniformly spread for whoever does not know the secret.
+    /// What tells the key's place in a tree: uniformly spread for whoever does not know the secret, and shown to nobody.
     #[inline]
+    pub(super) fn spread(&self, secret: &SpreadKey, tree: Tree) -> u64 {
+        let tail = self.tail(tree);
+        match self.af {
+            Af::Inet => secret.hash([tail, self.v4()]),
+            Af::Inet6 => {
+                let [a, b, c, d] = self.v6();
+                secret.hash([tail, a, b, c, d])
+            }
+        }
+    }
+
+    /// A number that says nothing of the key or of the secret to whoever sees it, nor of other keys' numbers.
     pub(super) fn hash(&self, secret: &HashKey, tree: Tree) -> u64 {
-        // Seven bytes.
-        let tail = u64::from(self.near.port) << 40
+        let tail = self.tail(tree);
+        match self.af {
+            Af::Inet => secret.hash([self.v4()], tail),
+            Af::Inet6 => secret.hash(self.v6(), tail),
+        }
+    }
+
+    /// All but the addresses, and the tree: seven bytes.
+    #[inline]
+    fn tail(&self, tree: Tree) -> u64 {
+        u64::from(self.near.port) << 40
             | u64::from(self.far.port) << 24
             | u64::from(self.af as u8) << 16
             | u64::from(self.proto.0) << 8
-            | tree as u64;
-        let near = self.near.addr.words().map(u64::from);
-        let far = self.far.addr.words().map(u64::from);
-        match self.af {
-            Af::Inet => secret.hash([near[0] << 32 | far[0]], tail),
-            Af::Inet6 => {
-                let words = [near, far].map(|[a, b, c, d]| [a << 32 | b, c << 32 | d]);
-                let [[a, b], [c, d]] = words;
-                secret.hash([a, b, c, d], tail)
-            }
-        }
+            | tree as u64
+    }
+
+    #[inline]
+    fn v4(&self) -> u64 {
+        let [near, far] = [self.near, self.far].map(|host| u64::from(host.addr.words()[0]));
+        near << 32 | far
+    }
+
+    #[inline]
+    fn v6(&self) -> [u64; 4] {
+        let words = [self.near, self.far].map(|host| {
+            let [a, b, c, d] = host.addr.words().map(u64::from);
+            [a << 32 | b, c << 32 | d]
+        });
+        let [[a, b], [c, d]] = words;
+        [a, b, c, d]
     }
 }

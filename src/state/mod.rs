@@ -145,8 +145,8 @@ pub struct Origin {
 #[repr(C, align(64))]
 pub struct State {
     // What a lookup reads comes first: one cache line for one tree, and some of the next for the other.
-    /// Where the keys stand in the order of either tree.
-    places: [u64; 2],
+    /// The keys' hashes, which say where they stand in the order of either tree.
+    hashes: [u64; 2],
     key: StateKey,
     body: SpinLock<Body>,
     direction: Direction,
@@ -179,10 +179,16 @@ impl State {
         &self.key
     }
 
+    /// The hash of its key.
+    #[inline]
+    fn hash(&self, tree: Tree) -> u64 {
+        self.hashes[tree as usize]
+    }
+
     /// Where its key stands in the order of the tree.
     #[inline]
     fn place(&self, tree: Tree) -> u64 {
-        self.places[tree as usize]
+        tree::place(self.hash(tree))
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! A part of a state tree: one cache line that leads to a few states, and a treap of those that it has no room for.
 //!
 //! # Overview
-//! The cache line has slots, each with the address of a state and sixteen bits of its place. So a lookup that finds its state
+//! The cache line has slots, each with the address of a state and sixteen bits of its hash. So a lookup that finds its state
 //! in a slot, as nearly all do, reads this line and that state and nothing else; and it does not branch on the way from one to
 //! the other, so that a CPU which sees the next packet coming fetches for both at once.
 //!
@@ -88,20 +88,20 @@ impl Child {
     }
 }
 
-/// A reference to a state, with the last bits of its place.
+/// A reference to a state, with the upper bits of its hash.
 ///
 /// # Invariants
 /// The lower 48 bits are all zero, or those of the address of a state that is valid as long as one in a [`Child`]. The upper 16
-/// bits are the last ones of its place. An address on amd64 repeats its bit 47 up to the top, so nothing is lost.
+/// bits are those of its hash. An address on amd64 repeats its bit 47 up to the top, so nothing is lost.
 struct Slot(AtomicPtr<State>);
 
 /// Bits of an address that say something.
 const ADDRESS: u32 = 48;
 
-/// The bits of a slot that come from the place, in their place.
+/// The bits of a slot that come from the hash.
 #[inline]
-fn tag(place: u64) -> usize {
-    (place << ADDRESS) as usize
+fn tag(hash: u64) -> usize {
+    hash as usize >> ADDRESS << ADDRESS
 }
 
 impl Slot {
@@ -129,7 +129,7 @@ impl Slot {
 
     fn set(&self, tree: Tree, state: Option<&State>) {
         let entry = state.map_or(ptr::null_mut(), |state| {
-            let tag = tag(state.place(tree));
+            let tag = tag(state.hash(tree));
             ptr::from_ref(state)
                 .cast_mut()
                 .map_addr(|bits| bits & ((1 << ADDRESS) - 1) | tag)
@@ -194,19 +194,19 @@ impl Partition {
         version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version
     }
 
-    /// Begins to fetch the first `T` bytes of the state that a lookup of `place` would look at first, if there is one.
+    /// Begins to fetch the first `T` bytes of the state that a lookup of `hash` would look at first, if there is one.
     #[inline]
-    pub(super) fn fetch<T>(&self, place: u64) {
-        fetch(Slot::address(self.pick(tag(place))).cast::<T>());
+    pub(super) fn fetch<T>(&self, hash: u64) {
+        fetch(Slot::address(self.pick(hash)).cast::<T>());
     }
 
-    /// What the slot says that has this tag, or the last of several; null if there is none.
+    /// What the slot says that has the tag of this hash, or the last of several; null if there is none.
     #[inline]
-    fn pick(&self, tag: usize) -> *mut State {
+    fn pick(&self, hash: u64) -> *mut State {
         let mut entry = ptr::null_mut();
         for slot in &self.slots {
             let other = slot.0.load(Ordering::Acquire);
-            entry = if (other.addr() ^ tag) >> ADDRESS == 0 {
+            entry = if (other.addr() ^ hash as usize) >> ADDRESS == 0 {
                 other
             } else {
                 entry
@@ -215,28 +215,28 @@ impl Partition {
         entry
     }
 
-    /// Looks for the state at `place`.
+    /// Looks for the state of this hash.
     #[inline]
-    pub(super) fn search<'a>(&self, tree: Tree, place: u64, depth: usize) -> Search<'a> {
-        match Slot::decode(self.pick(tag(place))) {
-            Some(state) if state.place(tree) == place => Search::Found(state),
-            _ => self.search_further(tree, place, depth),
+    pub(super) fn search<'a>(&self, tree: Tree, hash: u64, depth: usize) -> Search<'a> {
+        match Slot::decode(self.pick(hash)) {
+            Some(state) if state.hash(tree) == hash => Search::Found(state),
+            _ => self.search_further(tree, hash, depth),
         }
     }
 
     /// The same where the slots do not tell at once: several have these sixteen bits, or it is in the treap, or nowhere.
     #[inline(never)]
-    fn search_further<'a>(&self, tree: Tree, place: u64, depth: usize) -> Search<'a> {
-        let tag = tag(place);
+    fn search_further<'a>(&self, tree: Tree, hash: u64, depth: usize) -> Search<'a> {
         for slot in &self.slots {
             let entry = slot.0.load(Ordering::Acquire);
-            if (entry.addr() ^ tag) >> ADDRESS == 0
+            if (entry.addr() ^ hash as usize) >> ADDRESS == 0
                 && let Some(state) = Slot::decode(entry)
-                && state.place(tree) == place
+                && state.hash(tree) == hash
             {
                 return Search::Found(state);
             }
         }
+        let place = super::tree::place(hash);
         let mut child = &self.root;
         for _ in 0..depth {
             let Some(node) = child.get() else {
@@ -281,9 +281,9 @@ impl Locked<'_> {
         result
     }
 
-    /// The state at this place. The caller binds 's to what keeps the state: this lock, or a read section.
-    pub(super) fn find<'s>(&self, tree: Tree, place: u64) -> Option<&'s State> {
-        match self.partition.search(tree, place, usize::MAX) {
+    /// The state of this hash. The caller binds 's to what keeps the state: this lock, or a read section.
+    pub(super) fn find<'s>(&self, tree: Tree, hash: u64) -> Option<&'s State> {
+        match self.partition.search(tree, hash, usize::MAX) {
             Search::Found(state) => Some(state),
             Search::Missing | Search::Lost => None,
         }
@@ -331,13 +331,13 @@ impl Locked<'_> {
         });
     }
 
-    /// Moves the states whose places `goes` holds for, the upper part of the range, to `new`, which is empty; then runs
+    /// Moves the states whose hashes `goes` holds for, the upper part of the range, to `new`, which is empty; then runs
     /// `publish`, before any lookup believes again what it does not find.
     pub(super) fn split(&self, tree: Tree, new: &Locked<'_>, goes: impl Fn(u64) -> bool, publish: impl FnOnce()) {
         self.change(|old| {
             new.change(|new| {
                 for (from, to) in old.slots.iter().zip(&new.slots) {
-                    let state = from.get().filter(|state| goes(state.place(tree)));
+                    let state = from.get().filter(|state| goes(state.hash(tree)));
                     if state.is_some() {
                         to.set(tree, state);
                         from.set(tree, None);
@@ -348,7 +348,7 @@ impl Locked<'_> {
                 let (mut smaller, mut larger) = (&old.root, &new.root);
                 while let Some(node) = rest {
                     let link = Node::of(node, tree);
-                    if goes(link.place) {
+                    if goes(node.hash(tree)) {
                         larger.set(rest);
                         larger = link.left;
                         rest = link.left.get();
@@ -436,13 +436,13 @@ fn unlink(mut slot: &Child, tree: Tree, node: &State) {
 
 #[cfg(test)]
 impl Partition {
-    /// Asserts what holds of a partition while nobody changes it, for the places that `holds` says are its own. The answer is how
+    /// Asserts what holds of a partition while nobody changes it, for the hashes that `holds` says are its own. The answer is how
     /// many states there are, and how many nodes lie on the longest way down the treap.
     pub(super) fn check(&self, tree: Tree, holds: impl Fn(u64) -> bool) -> (usize, usize) {
         assert!(self.version().is_multiple_of(2));
         let mut total = 0;
         for state in self.slots.iter().filter_map(Slot::get) {
-            assert!(holds(state.place(tree)), "it lies in its partition");
+            assert!(holds(state.hash(tree)), "it lies in its partition");
             total += 1;
         }
         assert!(
@@ -457,7 +457,7 @@ impl Partition {
                 continue;
             };
             let link = Node::of(node, tree);
-            assert!(holds(link.place), "it lies in its partition");
+            assert!(holds(node.hash(tree)), "it lies in its partition");
             assert!((lowest..=highest).contains(&link.place), "it is in order");
             assert!(link.priority() <= priority, "no child comes before its parent");
             total += 1;

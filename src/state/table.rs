@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use super::partition::Children;
 use super::tree::{self, PartitionedTree};
 use super::{Body, EXT_GWY_LEN, LAN_EXT_LEN, Origin, State, Tree, TreeKey};
-use crate::hash::HashKey;
+use crate::hash::SpreadKey;
 use crate::kpi::{Kernel, NoMemory, Passive, Pool, ReadSection, SoftNet, SpinLock};
 
 /// Why a state did not come in.
@@ -40,14 +40,14 @@ pub struct StateTable {
     limit: AtomicUsize,
     next_id: AtomicU64,
     limbo: SpinLock<Limbo>,
-    secret: HashKey,
+    secret: SpreadKey,
 }
 
 /// Where a key stands in a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     tree: Tree,
-    place: u64,
+    hash: u64,
 }
 
 /// States that are out of the trees and wait for the last lookup to let go of them.
@@ -62,7 +62,7 @@ impl StateTable {
     /// Not inlined, so that its parts do not lie on a kernel's stack beside those of its owner.
     #[inline(never)]
     pub fn new(kernel: &Kernel, limit: usize) -> Result<Self, NoMemory> {
-        let mut secret = [0; 16];
+        let mut secret = [0; SpreadKey::BYTES];
         kernel.fill_random(&mut secret);
         Ok(StateTable {
             trees: [PartitionedTree::new(Tree::LanExt)?, PartitionedTree::new(Tree::ExtGwy)?],
@@ -71,7 +71,7 @@ impl StateTable {
             limit: AtomicUsize::new(limit),
             next_id: AtomicU64::new(u64::from(kernel.wall_clock()) << 32),
             limbo: SpinLock::new(Limbo(None)),
-            secret: HashKey::new(secret),
+            secret: SpreadKey::new(secret),
         })
     }
 
@@ -120,7 +120,7 @@ impl StateTable {
     pub fn place(&self, tree: Tree, key: &TreeKey) -> Place {
         Place {
             tree,
-            place: key.hash(&self.secret, tree),
+            hash: key.spread(&self.secret, tree),
         }
     }
 
@@ -128,7 +128,7 @@ impl StateTable {
     /// later and the lookup later still, the memory's answers to several lookups come at once instead of one after the other.
     #[inline]
     pub fn fetch_partition(&self, at: Place) {
-        self.trees[at.tree as usize].fetch_partition(at.place);
+        self.trees[at.tree as usize].fetch_partition(at.hash);
     }
 
     /// Begins to fetch what it reads then: the state's keys of this tree, if there is a state.
@@ -136,15 +136,15 @@ impl StateTable {
     pub fn fetch_keys(&self, at: Place) {
         let tree = &self.trees[at.tree as usize];
         match at.tree {
-            Tree::LanExt => tree.fetch_state::<[u8; LAN_EXT_LEN]>(at.place),
-            Tree::ExtGwy => tree.fetch_state::<[u8; EXT_GWY_LEN]>(at.place),
+            Tree::LanExt => tree.fetch_state::<[u8; LAN_EXT_LEN]>(at.hash),
+            Tree::ExtGwy => tree.fetch_state::<[u8; EXT_GWY_LEN]>(at.hash),
         }
     }
 
     /// The same for the whole state.
     #[inline]
     pub fn fetch_state(&self, at: Place) {
-        self.trees[at.tree as usize].fetch_state::<State>(at.place);
+        self.trees[at.tree as usize].fetch_state::<State>(at.hash);
     }
 
     /// The state with this key in `tree`. It may be unlinked meanwhile: its lock tells.
@@ -169,8 +169,8 @@ impl StateTable {
         section: &'a ReadSection<'_>,
     ) -> Option<&'a State> {
         self.trees[at.tree as usize]
-            .find(at.place, level, section)
-            .filter(|state| state.key().of_tree(at.tree) == *key)
+            .find(at.hash, level, section)
+            .filter(|state| state.key().is_at(at.tree, key))
     }
 
     /// Makes a state and puts it into both trees, or into neither.
@@ -189,10 +189,10 @@ impl StateTable {
             self.len.fetch_sub(1, Ordering::Relaxed);
             return Err(InsertError::NoMemory);
         };
-        let place = |tree| origin.key.of_tree(tree).hash(&self.secret, tree);
+        let hash = |tree| origin.key.of_tree(tree).spread(&self.secret, tree);
         let memory: NonNull<State> = memory.cast();
         let state = State {
-            places: [Tree::LanExt, Tree::ExtGwy].map(place),
+            hashes: [Tree::LanExt, Tree::ExtGwy].map(hash),
             key: origin.key,
             body: SpinLock::new(body),
             direction: origin.direction,

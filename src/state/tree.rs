@@ -1,7 +1,7 @@
 //! One of the two state trees: an ordered set of states by key, cut into many small partitions.
 //!
 //! # Overview
-//! A key's place is its keyed hash, and the tree is ordered by place. No two states of a tree have the same place: a
+//! A key's place is its keyed hash with the bits in reverse, and the tree is ordered by place. No two states of a tree have the same place: a
 //! second one is refused as if its key were there already, which one insertion in 2^42 meets at four million states, so
 //! that a place alone says where a walk is to go on. The bits of the place, read from the top, lead to a
 //! [`partition`](super::partition): a lookup touches one cache line there and the state, and is O(log n) even if all states fell into one
@@ -43,24 +43,25 @@ fn doublings(count: usize) -> u32 {
     (count | 1).ilog2()
 }
 
-/// Which of `count` partitions holds `place`: as many bits from its top, read backwards, as the count has, and one
-/// fewer where that partition has not been split off yet.
+/// Where a hash stands in the order of a tree, and the hash that stands there.
 #[inline]
-fn index(place: u64, count: usize) -> usize {
-    let level = doublings(count);
-    let bits = place.reverse_bits() as usize;
-    let split = bits & ((2 << level) - 1);
-    if split < count {
-        split
-    } else {
-        bits & ((1 << level) - 1)
-    }
+pub(super) fn place(hash: u64) -> u64 {
+    hash.reverse_bits()
+}
+
+/// Which of `count` partitions holds what has this hash: as many bits from the top of the place, read backwards, as the count has,
+/// and one fewer where that partition has not been split off yet.
+#[inline]
+fn index(hash: u64, count: usize) -> usize {
+    let above = 2 << doublings(count);
+    let split = hash as usize & (above - 1);
+    if split < count { split } else { split & (above / 2 - 1) }
 }
 
 /// The first place behind those of the partition that holds `place`, among `count` of them.
 fn end_of_range(place: u64, count: usize) -> Option<u64> {
     let level = doublings(count);
-    let half = place.reverse_bits() as usize & ((1 << level) - 1);
+    let half = self::place(place) as usize & ((1 << level) - 1);
     let bits = if half + (1 << level) < count { level + 1 } else { level };
     (place >> (64 - bits))
         .checked_add(1)
@@ -132,39 +133,39 @@ impl PartitionedTree {
         }
     }
 
-    /// Locks the partition that holds `place`.
-    fn lock<'a>(&'a self, place: u64, level: &'a SoftNet) -> Locked<'a> {
+    /// Locks the partition of this hash.
+    fn lock<'a>(&'a self, hash: u64, level: &'a SoftNet) -> Locked<'a> {
         loop {
-            let at = index(place, self.count.load(Ordering::Acquire));
+            let at = index(hash, self.count.load(Ordering::Acquire));
             let locked = self.partition(at).lock(level);
             // Each time that this goes round, the table has grown.
-            if index(place, self.count.load(Ordering::Acquire)) == at {
+            if index(hash, self.count.load(Ordering::Acquire)) == at {
                 return locked;
             }
         }
     }
 
-    /// Begins to fetch what a lookup of `place` reads first.
+    /// Begins to fetch what a lookup of `hash` reads first.
     #[inline]
-    pub(super) fn fetch_partition(&self, place: u64) {
-        fetch(self.partition(index(place, self.count.load(Ordering::Acquire))));
+    pub(super) fn fetch_partition(&self, hash: u64) {
+        fetch(self.partition(index(hash, self.count.load(Ordering::Acquire))));
     }
 
     /// Begins to fetch the first `T` bytes of the state there. Reads what [`fetch_partition`](Self::fetch_partition) has fetched.
     #[inline]
-    pub(super) fn fetch_state<T>(&self, place: u64) {
-        self.partition(index(place, self.count.load(Ordering::Acquire)))
-            .fetch::<T>(place);
+    pub(super) fn fetch_state<T>(&self, hash: u64) {
+        self.partition(index(hash, self.count.load(Ordering::Acquire)))
+            .fetch::<T>(hash);
     }
 
-    /// The state at this place, linked or only just unlinked.
+    /// The state of this hash, linked or only just unlinked.
     #[inline]
-    pub(super) fn find<'a>(&self, place: u64, level: &SoftNet, _section: &'a ReadSection<'_>) -> Option<&'a State> {
+    pub(super) fn find<'a>(&self, hash: u64, level: &SoftNet, _section: &'a ReadSection<'_>) -> Option<&'a State> {
         for _ in 0..ATTEMPTS {
             let count = self.count.load(Ordering::Acquire);
-            let partition = self.partition(index(place, count));
+            let partition = self.partition(index(hash, count));
             let version = partition.version();
-            match partition.search(self.tree, place, DEPTH) {
+            match partition.search(self.tree, hash, DEPTH) {
                 Search::Found(state) => return Some(state),
                 Search::Missing => {
                     if partition.is_still(version) && self.count.load(Ordering::Relaxed) == count {
@@ -174,12 +175,12 @@ impl PartitionedTree {
                 Search::Lost => (),
             }
         }
-        self.lock(place, level).find(self.tree, place)
+        self.lock(hash, level).find(self.tree, hash)
     }
 
     /// Takes `state` out.
     pub(super) fn remove(&self, state: &State, level: &SoftNet) {
-        let locked = self.lock(state.place(self.tree), level);
+        let locked = self.lock(state.hash(self.tree), level);
         locked.remove(self.tree, state);
     }
 
@@ -203,7 +204,7 @@ impl PartitionedTree {
         level: &SoftNet,
         visit: &mut impl FnMut(&State) -> bool,
     ) -> (Option<u64>, bool) {
-        let locked = self.lock(from, level);
+        let locked = self.lock(place(from), level);
         let end = end_of_range(from, self.count.load(Ordering::Acquire));
         let mut next = from;
         while let Some(state) = locked.first_from(self.tree, next) {
@@ -241,7 +242,7 @@ impl PartitionedTree {
     fn split(&self, count: usize, level: &SoftNet) {
         let old = self.partition(count - (1 << doublings(count))).lock(level);
         let new = self.partition(count).lock(level);
-        let goes = |place| index(place, count + 1) == count;
+        let goes = |hash| index(hash, count + 1) == count;
         old.split(self.tree, &new, goes, || self.count.store(count + 1, Ordering::Release));
     }
 
@@ -261,10 +262,10 @@ impl PartitionedTree {
 /// removed.
 pub(super) fn insert(trees: &[PartitionedTree; 2], state: &State, level: &SoftNet) -> bool {
     let [first, second] = trees;
-    let place = |tree: &PartitionedTree| state.place(tree.tree);
-    let one = first.lock(place(first), level);
-    let two = second.lock(place(second), level);
-    let taken = |locked: &Locked<'_>, tree: &PartitionedTree| locked.find(tree.tree, place(tree)).is_some();
+    let hash = |tree: &PartitionedTree| state.hash(tree.tree);
+    let one = first.lock(hash(first), level);
+    let two = second.lock(hash(second), level);
+    let taken = |locked: &Locked<'_>, tree: &PartitionedTree| locked.find(tree.tree, hash(tree)).is_some();
     if taken(&one, first) || taken(&two, second) {
         return false;
     }
@@ -309,7 +310,7 @@ mod tests {
             let mut total = 0;
             let mut deepest = 0;
             for at in 0..count {
-                let (states, depth) = self.partition(at).check(self.tree, |place| index(place, count) == at);
+                let (states, depth) = self.partition(at).check(self.tree, |hash| index(hash, count) == at);
                 total += states;
                 deepest = deepest.max(depth);
             }
@@ -320,7 +321,7 @@ mod tests {
     /// A state that stands where the test wants it in either tree, whatever its key.
     fn state_at(places: [u64; 2]) -> Box<State> {
         Box::new(State {
-            places,
+            hashes: places.map(place),
             key: tests::key(0),
             body: SpinLock::new(tests::body()),
             direction: Direction::In,
@@ -346,13 +347,13 @@ mod tests {
             let mut seen = BTreeSet::new();
             let mut from = Some(0);
             while let Some(place) = from {
-                let at = index(place, count);
+                let at = index(super::place(place), count);
                 assert!(at < count);
                 assert!(seen.insert(at), "one range for each partition");
                 let end = end_of_range(place, count);
                 let last = end.map_or(u64::MAX, |end| end - 1);
                 for other in [place, last, place + (last - place) / 2, place + (last - place) / 3] {
-                    assert_eq!(index(other, count), at);
+                    assert_eq!(index(super::place(other), count), at);
                     assert_eq!(end_of_range(other, count), end);
                 }
                 from = end;
@@ -366,8 +367,8 @@ mod tests {
         for count in [4096usize, 4097, 6000, 8191, 8192] {
             let parent = count - (1 << count.ilog2());
             for seed in 0..50_000 {
-                let place = random(seed);
-                let (before, after) = (index(place, count), index(place, count + 1));
+                let hash = random(seed);
+                let (before, after) = (index(hash, count), index(hash, count + 1));
                 assert!(before == after || (before == parent && after == count));
             }
         }
@@ -471,7 +472,7 @@ mod tests {
                     while working.load(Ordering::Acquire) > 0 {
                         for state in staying {
                             let section = passive.read(&level);
-                            let found = tree.find(state.place(tree.tree), &level, &section);
+                            let found = tree.find(state.hash(tree.tree), &level, &section);
                             assert!(found.is_some_and(|found| ptr::eq(found, &***state)));
                         }
                     }
@@ -525,7 +526,7 @@ mod tests {
                     }
                     5 => {
                         for tree in &trees {
-                            let found = tree.find(place, &level, &section).map(ptr::from_ref);
+                            let found = tree.find(super::place(place), &level, &section).map(ptr::from_ref);
                             prop_assert_eq!(found, model.get(&place).map(|state| ptr::from_ref(&**state)));
                         }
                     }
