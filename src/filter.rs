@@ -34,7 +34,7 @@ use core::sync::atomic::Ordering;
 use pf_abi::Reason;
 
 use crate::iface::Interfaces;
-use crate::kpi::{Direction, Mbuf, ReadSection, SoftNet};
+use crate::kpi::{Direction, Mbuf, ReadSection, SoftNet, Stripe, stripe};
 use crate::nat::Current;
 use crate::packet::{Cut, Packet, Rewrite, Transport};
 use crate::rule::{Answer, Counted, Surroundings};
@@ -138,12 +138,14 @@ fn judge_one(
     if interface.is_some_and(|interface| interface.skips()) {
         return Outcome::Pass(mbuf, None);
     }
+    let stripe = stripe();
     let mut filter = Filter {
         pf,
         level,
         section: &section,
         interfaces,
         interface: number,
+        stripe,
         place,
         way: Cell::new(None),
         reassemble_tcp: false,
@@ -151,7 +153,7 @@ fn judge_one(
     let mut packet = Packet::new(mbuf, direction);
     let count = |af, passed, len| {
         if let Some(interface) = interface {
-            interface.count(af, direction, passed, len);
+            interface.count(stripe, af, direction, passed, len);
         }
     };
     if let Err(reason) = packet.parse() {
@@ -222,6 +224,8 @@ struct Filter<'a> {
     interfaces: &'a Interfaces,
     /// The interface that it crosses.
     interface: u16,
+    /// Where the CPU counts.
+    stripe: Stripe,
     /// Where its state stands, if that is known already.
     place: Option<Place>,
     /// Where it goes, if not where the routing table says; or where an answer to it goes.
@@ -269,8 +273,42 @@ impl<'a> Filter<'a> {
     /// The state of a key at its place in a tree.
     #[inline]
     fn find(&self, at: Place, key: &TreeKey) -> Option<&'a State> {
-        self.pf.stats.count_search();
+        self.pf.stats.count_search(self.stripe);
         self.pf.states.find_at(at, key, self.level, self.section)
+    }
+
+    /// Counts a packet of a state at the rules that made it, and at the tables of the one that decided.
+    #[inline]
+    fn count(&self, state: &State, packet: &Packet) {
+        let mut has_tables = false;
+        for rule in state.rules() {
+            rule.counters.count(self.stripe, packet.direction, packet.len.into());
+            has_tables |= rule.has_tables();
+        }
+        if has_tables {
+            self.count_tables(state, packet);
+        }
+    }
+
+    #[cold]
+    fn count_tables(&self, state: &State, packet: &Packet) {
+        let counted = |src: Addr, dst: Addr| Counted {
+            af: packet.af,
+            src,
+            dst,
+            direction: packet.direction,
+            passed: true,
+            bytes: packet.len.into(),
+        };
+        // The addresses as the rule saw them: a filter rule sees them translated.
+        let (key, section) = (state.key(), self.section);
+        match (state.rule(), state.nat_rule(), state.direction()) {
+            (Some(rule), _, Direction::Out) => rule.count_tables(|| counted(key.gwy.addr, key.ext.addr), section),
+            (Some(rule), _, Direction::In) => rule.count_tables(|| counted(key.ext.addr, key.lan.addr), section),
+            (None, Some(rule), Direction::Out) => rule.count_tables(|| counted(key.lan.addr, key.ext.addr), section),
+            (None, Some(rule), Direction::In) => rule.count_tables(|| counted(key.ext.addr, key.gwy.addr), section),
+            (None, None, _) => (),
+        }
     }
 
     /// Where a key stands in the tree of this direction.
@@ -301,30 +339,5 @@ fn is_trackable(packet: &Packet) -> bool {
         Transport::Tcp { .. } | Transport::Udp(_) | Transport::Other => true,
         Transport::Icmp { class, .. } => matches!(class, Class::Query | Class::Reply),
         Transport::Fragment => false,
-    }
-}
-
-/// Counts a packet of a state at the rules that made it, and at the tables of the one that decided.
-#[inline]
-fn count(state: &State, packet: &Packet, section: &ReadSection<'_>) {
-    for rule in state.rules() {
-        rule.counters.count(packet.direction, packet.len.into());
-    }
-    let counted = |src: Addr, dst: Addr| Counted {
-        af: packet.af,
-        src,
-        dst,
-        direction: packet.direction,
-        passed: true,
-        bytes: packet.len.into(),
-    };
-    // The addresses as the rule saw them: a filter rule sees them translated.
-    let key = state.key();
-    match (state.rule(), state.nat_rule(), state.direction()) {
-        (Some(rule), _, Direction::Out) => rule.count_tables(|| counted(key.gwy.addr, key.ext.addr), section),
-        (Some(rule), _, Direction::In) => rule.count_tables(|| counted(key.ext.addr, key.lan.addr), section),
-        (None, Some(rule), Direction::Out) => rule.count_tables(|| counted(key.lan.addr, key.ext.addr), section),
-        (None, Some(rule), Direction::In) => rule.count_tables(|| counted(key.ext.addr, key.gwy.addr), section),
-        (None, None, _) => (),
     }
 }

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pf_abi::IfName;
 
-use crate::kpi::{Direction, NoMemory};
+use crate::kpi::{Direction, NoMemory, Stripe};
 use crate::mem::{KArc, KVec, Tally};
 use crate::wire::Af;
 
@@ -55,12 +55,11 @@ impl Interface {
         self.skip.load(Ordering::Relaxed)
     }
 
-    /// Counts a packet.
+    /// Counts a packet, in the stripe of the CPU that this runs on.
     #[inline]
-    pub fn count(&self, af: Af, direction: Direction, passed: bool, bytes: u32) {
+    pub fn count(&self, stripe: Stripe, af: Af, direction: Direction, passed: bool, bytes: u32) {
         let at = counter(af, direction, passed);
-        self.counters.add(at, 1);
-        self.counters.add(at + 1, bytes.into());
+        self.counters.add_in(stripe, [(at, 1), (at + 1, bytes.into())]);
     }
 
     /// Packets and bytes counted so far.

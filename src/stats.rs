@@ -8,7 +8,7 @@ use pf_abi::{
     SCNT_SRC_NODE_INSERT, SCNT_SRC_NODE_REMOVALS, SCNT_SRC_NODE_SEARCH,
 };
 
-use crate::kpi::NoMemory;
+use crate::kpi::{NoMemory, Stripe};
 use crate::mem::Tally;
 
 /// Where the `LCNT_*` begin, behind the reasons.
@@ -41,10 +41,10 @@ impl Stats {
         }
     }
 
-    /// Counts a lookup of a state.
+    /// Counts a lookup of a state, in the stripe of the CPU that this runs on.
     #[inline]
-    pub fn count_search(&self) {
-        self.0.add(TABLE + FCNT_STATE_SEARCH, 1);
+    pub fn count_search(&self, stripe: Stripe) {
+        self.0.add_in(stripe, [(TABLE + FCNT_STATE_SEARCH, 1)]);
     }
 
     /// Counts a new state.

@@ -5,7 +5,7 @@
 
 use pf_abi::Reason;
 
-use super::{Filter, Refusal, count};
+use super::{Filter, Refusal};
 use crate::kpi::Direction;
 use crate::packet::{self, Packet, Renumber, Rewrite};
 use crate::state::{Course, tcp};
@@ -83,7 +83,7 @@ impl Filter<'_> {
                 .rewrite_error(src, dst, &quote, &ends, numbers)
                 .map_err(|_| Reason::Memory)?;
         }
-        count(state, packet, self.section);
+        self.count(state, packet);
         if let Some(extra) = state.extra() {
             self.attend(packet, state, extra);
         }

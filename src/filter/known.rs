@@ -5,7 +5,7 @@
 
 use pf_abi::{PFOTHERS_MULTIPLE, PFOTHERS_SINGLE, Reason, Timeout};
 
-use super::{Filter, RESET, Refusal, count, translation};
+use super::{Filter, RESET, Refusal, translation};
 use crate::iface;
 use crate::packet::{Packet, Renumber, Transport, answer};
 use crate::state::proxy;
@@ -94,7 +94,7 @@ impl Filter<'_> {
                 .rewrite(&translation(state.key(), packet.direction))
                 .map_err(|_| Reason::Memory)?;
         }
-        count(state, packet, self.section);
+        self.count(state, packet);
         if let Some(extra) = state.extra() {
             self.attend(packet, state, extra);
             if extra.tag != 0 {

@@ -54,7 +54,7 @@ impl<'a> Filter<'a> {
             && let Action::Block(to_send) = &rule.action
         {
             for rule in [rule].into_iter().chain(anchor) {
-                rule.counters.count(packet.direction, packet.len.into());
+                rule.counters.count(self.stripe, packet.direction, packet.len.into());
             }
             rule.count_tables(|| counted(packet, subject.src, subject.dst, false), self.section);
             return Err(Refusal {
@@ -80,7 +80,7 @@ impl<'a> Filter<'a> {
             packet.set_tag(subject.tag).map_err(|_| Reason::Memory)?;
         }
         for rule in rule.into_iter().chain(anchor).chain(nat_rule) {
-            rule.counters.count(packet.direction, packet.len.into());
+            rule.counters.count(self.stripe, packet.direction, packet.len.into());
         }
         // As the rule saw it that decided.
         match (rule, nat_rule) {

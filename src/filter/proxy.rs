@@ -22,7 +22,7 @@ use core::sync::atomic::Ordering;
 use pf_abi::{PF_TCPS_PROXY_SRC, Reason};
 
 use super::route::{self, Hop, Nowhere, Way};
-use super::{Filter, RESET, Refusal, count};
+use super::{Filter, RESET, Refusal};
 use crate::Pf;
 use crate::iface::Interfaces;
 use crate::kpi::{Direction, Kernel, Mbuf, NoMemory, SoftNet, SpinGuard};
@@ -263,7 +263,7 @@ impl Filter<'_> {
             Step::Leave { asked: true } => [Some(to_server(proxy::retreat(&body))), None],
         };
         drop(body);
-        count(state, packet, self.section);
+        self.count(state, packet);
         if is_over {
             self.pf.states.remove(state, self.level);
             self.pf.stats.count_removals(1);

@@ -10,16 +10,17 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::KVec;
-use crate::kpi::{NoMemory, STRIPES, stripe};
+use crate::kpi::{NoMemory, STRIPES, Stripe, stripe};
 
 /// `N` counters.
 pub struct Tally<const N: usize> {
-    stripes: KVec<Stripe<N>>,
+    stripes: KVec<Lane<N>>,
     /// What they were when they were last cleared: only their owners write to stripes.
     base: [AtomicU64; N],
 }
 
-struct Stripe<const N: usize> {
+/// The counters of one stripe.
+struct Lane<const N: usize> {
     counters: [AtomicU64; N],
     /// Keeps the next stripe off this one's cache lines.
     _apart: [u64; 8],
@@ -30,7 +31,7 @@ impl<const N: usize> Tally<N> {
     pub fn new() -> Result<Self, NoMemory> {
         let mut stripes = KVec::with_capacity(STRIPES)?;
         for _ in 0..STRIPES {
-            stripes.push(Stripe {
+            stripes.push(Lane {
                 counters: [const { AtomicU64::new(0) }; N],
                 _apart: [0; 8],
             })?;
@@ -44,19 +45,26 @@ impl<const N: usize> Tally<N> {
     /// Adds `n` to counter `at`, which is less than `N`.
     #[inline]
     pub fn add(&self, at: usize, n: u64) {
-        let stripe = stripe();
-        let counter = self
-            .stripes
-            .get(stripe.index)
-            .and_then(|stripe| stripe.counters.get(at));
-        debug_assert!(counter.is_some());
-        let Some(counter) = counter else {
+        self.add_in(stripe(), [(at, n)]);
+    }
+
+    /// Adds to several counters, in the stripe of the CPU that this runs on: who counts often for a packet asks for it once.
+    #[inline]
+    pub fn add_in<const K: usize>(&self, stripe: Stripe, amounts: [(usize, u64); K]) {
+        let Some(lane) = self.stripes.get(stripe.index) else {
+            debug_assert!(false);
             return;
         };
-        if stripe.is_own {
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-        } else {
-            counter.fetch_add(n, Ordering::Relaxed);
+        for (at, n) in amounts {
+            debug_assert!(at < N);
+            let Some(counter) = lane.counters.get(at) else {
+                return;
+            };
+            if stripe.is_own {
+                counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+            } else {
+                counter.fetch_add(n, Ordering::Relaxed);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use pf_abi::Reason;
 use core::sync::atomic::Ordering;
 
 use super::{Refused, Scene};
+use crate::kpi::stripe;
 use crate::mem::KArc;
 use crate::packet::{Packet, Transport};
 use crate::rule::{Action, Rule};
@@ -42,7 +43,7 @@ pub(super) fn apply<'a>(packet: &mut Packet, scene: &Scene<'a>) -> Result<bool, 
     if is_fragment {
         rule.evaluations.fetch_add(1, Ordering::Relaxed);
     }
-    rule.counters.count(packet.direction, packet.len.into());
+    rule.counters.count(stripe(), packet.direction, packet.len.into());
     let refuse = |reason| Refused {
         reason,
         rule: Some(rule),

@@ -20,7 +20,6 @@ mod scrub;
 pub(crate) mod ttl;
 
 use pf_abi::{PF_OSFP_DF, PF_OSFP_INET6, Reason};
-use zerocopy::FromZeros;
 
 pub(crate) use answer::is_host;
 pub use answer::{answer, compose_segment};
@@ -112,6 +111,19 @@ pub(crate) fn reason(error: Error) -> Reason {
     }
 }
 
+/// Looks at the options of an IPv4 header of so many bytes.
+#[cold]
+#[inline(never)]
+fn check_options(mbuf: &Mbuf, header: usize) -> Result<(), Reason> {
+    let mut options = [0; ipv4::MAX_HEADER_LEN - ipv4::HEADER_LEN];
+    let options = options.get_mut(..header - ipv4::HEADER_LEN).ok_or(Reason::IpOption)?;
+    if !mbuf.copy(ipv4::HEADER_LEN, options) {
+        return Err(Reason::Short);
+    }
+    ipv4::check_options(options).map_err(reason)?;
+    Ok(())
+}
+
 impl Packet {
     /// A packet of which nothing has been read yet. It is read in place: values that are put together here and moved from call to
     /// call would cost more than reading them.
@@ -142,28 +154,18 @@ impl Packet {
         };
         match first >> 4 {
             4 => self.parse_v4(),
-            6 => {
-                self.af = Af::Inet6;
-                self.parse_v6()
-            }
+            6 => self.parse_v6(),
             _ => Err(Reason::Short),
         }
     }
 
     #[inline]
     fn parse_v4(&mut self) -> Result<(), Reason> {
-        let mut room = ipv4::Header::new_zeroed();
-        let header = self.mbuf.view(0, &mut room).map_err(reason)?;
+        let mut room = None;
+        let header: &ipv4::Header = self.mbuf.view(0, &mut room).map_err(reason)?;
         let extent = header.extent(self.mbuf.len()).map_err(reason)?;
         if extent.header > ipv4::HEADER_LEN {
-            let mut options = [0; ipv4::MAX_HEADER_LEN - ipv4::HEADER_LEN];
-            let options = options
-                .get_mut(..extent.header - ipv4::HEADER_LEN)
-                .ok_or(Reason::IpOption)?;
-            if !Mbuf::copy(&self.mbuf, ipv4::HEADER_LEN, options) {
-                return Err(Reason::Short);
-            }
-            ipv4::check_options(options).map_err(reason)?;
+            check_options(&self.mbuf, extent.header)?;
             self.has_options = true;
         }
         self.af = Af::Inet;
@@ -178,10 +180,11 @@ impl Packet {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn parse_v6(&mut self) -> Result<(), Reason> {
-        let mut room = ipv6::Header::new_zeroed();
-        let header = self.mbuf.view(0, &mut room).map_err(reason)?;
+        self.af = Af::Inet6;
+        let mut room = None;
+        let header: &ipv6::Header = self.mbuf.view(0, &mut room).map_err(reason)?;
         let extent = header.extent(self.mbuf.len()).map_err(reason)?;
         let upper = ipv6::walk(&self.mbuf, header.next_header, extent.header, extent.total).map_err(reason)?;
         if upper.met.contains(ipv6::Met::ROUTING_TYPE_0) {
@@ -364,16 +367,21 @@ impl Packet {
             mss: 0,
         };
         if segment.flags.contains(tcp::TcpFlags::SYN) {
-            let mut options = [0; tcp::MAX_HEADER_LEN - tcp::HEADER_LEN];
-            let len = usize::from(*header_len).saturating_sub(tcp::HEADER_LEN);
-            if let Some(options) = options.get_mut(..len)
-                && Mbuf::copy(&self.mbuf, usize::from(self.offset) + tcp::HEADER_LEN, options)
-            {
-                segment.wscale = tcp::window_scale(options);
-                segment.mss = tcp::mss(options).unwrap_or(0);
-            }
+            self.read_options(usize::from(*header_len), &mut segment);
         }
         Some(segment)
+    }
+
+    #[inline(never)]
+    fn read_options(&self, header_len: usize, segment: &mut Segment) {
+        let mut options = [0; tcp::MAX_HEADER_LEN - tcp::HEADER_LEN];
+        let len = header_len.saturating_sub(tcp::HEADER_LEN);
+        if let Some(options) = options.get_mut(..len)
+            && Mbuf::copy(&self.mbuf, usize::from(self.offset) + tcp::HEADER_LEN, options)
+        {
+            segment.wscale = tcp::window_scale(options);
+            segment.mss = tcp::mss(options).unwrap_or(0);
+        }
     }
 
     /// Whether it is the SYN with which a connection begins.
@@ -390,13 +398,32 @@ impl Packet {
         Ok(())
     }
 
-    /// Reads the header that begins at `offset` of a packet that ends at `end`. Each family has an ICMP of its own, and the
-    /// other one's is [`Error::Version`].
+    /// Reads the header that begins at `offset` of a packet that ends at `end`.
     #[inline]
     fn parse_transport(&mut self, offset: usize, end: usize) -> Result<(), Error> {
+        if self.proto != Proto::TCP {
+            return self.parse_other(offset, end);
+        }
+        let available = end.saturating_sub(offset);
+        if available < tcp::HEADER_LEN {
+            return Err(Error::Short);
+        }
+        let mut room = None;
+        let header: &tcp::Header = self.mbuf.view(offset, &mut room)?;
+        let header_len = header.header_len(available)?;
+        self.transport = Transport::Tcp {
+            header: *header,
+            header_len: header_len as u8,
+            data_len: (available - header_len) as u16,
+        };
+        Ok(())
+    }
+
+    /// The same for all but TCP. Each family has an ICMP of its own, and the other one's is [`Error::Version`].
+    #[inline(never)]
+    fn parse_other(&mut self, offset: usize, end: usize) -> Result<(), Error> {
         let available = end.saturating_sub(offset);
         let needed = match self.proto {
-            Proto::TCP => tcp::HEADER_LEN,
             Proto::UDP => udp::HEADER_LEN,
             Proto::ICMP | Proto::ICMPV6 => icmp::HEADER_LEN,
             _ => 0,
@@ -405,19 +432,9 @@ impl Packet {
             return Err(Error::Short);
         }
         match (self.proto, self.af) {
-            (Proto::TCP, _) => {
-                let mut room = tcp::Header::new_zeroed();
-                let header = self.mbuf.view(offset, &mut room)?;
-                let header_len = header.header_len(available)?;
-                self.transport = Transport::Tcp {
-                    header: *header,
-                    header_len: header_len as u8,
-                    data_len: (available - header_len) as u16,
-                };
-            }
             (Proto::UDP, _) => {
-                let mut room = udp::Header::new_zeroed();
-                let header = self.mbuf.view(offset, &mut room)?;
+                let mut room = None;
+                let header: &udp::Header = self.mbuf.view(offset, &mut room)?;
                 header.check_len(available)?;
                 if header.dst_port.get() == 0 {
                     return Err(Error::Short);

@@ -32,7 +32,7 @@ pub use ruleset::{Asks, Config, ListChange, RuleList, Ruleset};
 pub use scrub::{FragmentPolicy, Scrub};
 pub use tag::{Tag, Tags};
 
-use crate::kpi::{Direction, Errno, Kernel, NoMemory, Passive, ReadSection};
+use crate::kpi::{Direction, Errno, Kernel, NoMemory, Passive, ReadSection, Stripe};
 use crate::mem::{KArc, KBox, KVec, Snapshot, Tally};
 use crate::nat::Pool;
 use crate::source::Limits;
@@ -91,12 +91,11 @@ impl Counters {
         Ok(Counters { tally, with_tables })
     }
 
-    /// Counts one packet.
+    /// Counts one packet, in the stripe of the CPU that this runs on.
     #[inline]
-    pub fn count(&self, direction: Direction, bytes: u32) {
+    pub fn count(&self, stripe: Stripe, direction: Direction, bytes: u32) {
         let at = usize::from(direction == Direction::Out);
-        self.tally.add(at, 1);
-        self.tally.add(2 + at, bytes.into());
+        self.tally.add_in(stripe, [(at, 1), (2 + at, bytes.into())]);
     }
 
     /// Packets in and out.
@@ -492,9 +491,15 @@ impl Rule {
     /// Counts a packet at its tables, if it has any.
     #[inline]
     pub fn count_tables(&self, packet: impl FnOnce() -> Counted, section: &ReadSection<'_>) {
-        if self.counters.with_tables {
+        if self.has_tables() {
             self.count_at_tables(&packet(), section);
         }
+    }
+
+    /// Whether it has tables at which packets are counted.
+    #[inline]
+    pub fn has_tables(&self) -> bool {
+        self.counters.with_tables
     }
 
     #[cold]

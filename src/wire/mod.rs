@@ -103,17 +103,21 @@ pub trait Bytes {
     ///
     /// [`Error::Short`] if the packet ends before it does.
     #[inline]
-    fn view<'a, T>(&'a self, offset: usize, room: &'a mut T) -> Result<&'a T, Error>
+    fn view<'a, T>(&'a self, offset: usize, room: &'a mut Option<T>) -> Result<&'a T, Error>
     where
         T: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned,
     {
-        if let Ok((header, _)) = T::ref_from_prefix(self.piece(offset)) {
-            Ok(header)
-        } else if self.copy(offset, room.as_mut_bytes()) {
-            Ok(room)
-        } else {
-            Err(Error::Short)
+        match T::ref_from_prefix(self.piece(offset)) {
+            Ok((header, _)) => Ok(header),
+            Err(_) => Ok(room.insert(self.gather(offset)?)),
         }
+    }
+
+    /// [`take`](Self::take) where that is the exception.
+    #[cold]
+    #[inline(never)]
+    fn gather<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T, Error> {
+        self.take(offset)
     }
 }
 
@@ -554,13 +558,13 @@ mod tests {
         let bytes: [u8; 12] = core::array::from_fn(|at| at as u8);
         for cut in 0..=12 {
             for offset in 0..=13 {
-                let mut room = [0xff; 4];
+                let mut room: Option<[u8; 4]> = None;
                 let packet = Cut(&bytes, cut);
                 let seen = packet.view(offset, &mut room).copied();
                 let expected = bytes.get(offset..offset + 4).and_then(|it| it.try_into().ok());
                 assert_eq!(seen, expected.ok_or(Error::Short));
                 assert_eq!(
-                    room == [0xff; 4],
+                    room.is_none(),
                     offset + 4 <= cut || offset > 8,
                     "copied only where it is cut"
                 );
