@@ -7,8 +7,8 @@
 //! [`SpreadKey`] spreads states, which each packet asks for, and takes a fifth of that: a sum of products (Lemire and Kaser, "Strongly
 //! universal string hashing is fast", 2014). Whatever two keys somebody chooses, their hashes are as good as two independent random
 //! numbers to him. Of many keys that is less than what SipHash gives, so the sum is not shown as it is: numbers in a row would have
-//! hashes in a row, which a secret factor and two folds break up. Hashes are seen by nobody, and a state tree stays logarithmic even
-//! if they all fell together.
+//! hashes in a row, which a secret factor and two folds break up. No packet tells a hash; the cursor of a dump tells one to who may read
+//! all states anyway (`/dev/pf` is root's). And a state tree stays logarithmic even if they all fell together.
 
 use core::fmt;
 

@@ -141,8 +141,9 @@ impl<'a> Candidate<'a> {
     /// Judges a record on its own.
     ///
     /// # Errors
-    /// EINVAL for what makes no sense: an identity that no host gives before the year 2106, a family, a direction, a protocol, an address or a port that cannot be, an interface's name
-    /// without an end, a timeout or a peer's state that is not of the protocol, sequence numbers further apart than any window.
+    /// EINVAL for what makes no sense: an identity that no host gives before the year 2106, a family, a direction, a protocol, an
+    /// address or a port that cannot be, an interface's name without an end, a timeout or a peer's state that is not of the
+    /// protocol, sequence numbers further apart than any window.
     pub(super) fn new(record: &'a SyncState) -> Result<Self, Errno> {
         let af = Af::try_from(record.af).map_err(|_| Errno::Einval)?;
         let proto = Proto(record.proto);

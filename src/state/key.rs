@@ -102,7 +102,7 @@ impl StateKey {
 }
 
 impl TreeKey {
-    /// What tells the key's place in a tree: uniformly spread for whoever does not know the secret, and shown to nobody.
+    /// What tells the key's place in a tree: uniformly spread for whoever does not know the secret, and shown to no packet.
     #[inline]
     pub(super) fn spread(&self, secret: &SpreadKey, tree: Tree) -> u64 {
         let tail = self.tail(tree);
