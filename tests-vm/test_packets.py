@@ -4,6 +4,9 @@ from netbsd import check, traffic
 from netbsd.firewall import NAT_RULES, Firewall, Network
 
 SIZE = 64 << 20
+# What `pfprobe send` sends: pieces of 64 KiB.
+SENT, COUNTED = 4 << 20, (bytes(range(256)) * 256)[4:]
+REDIRECTED = "rdr on {wan} inet proto tcp from any to 198.51.100.1 port 7001 -> 198.51.100.1 port 7000\n"
 
 
 def test_fragments_of_what_passes(firewall):
@@ -34,11 +37,20 @@ def offload(kit, options):
     with Network() as network, Firewall(kit, network, nic="e1000") as guest:
         guest.load()
         guest.sh(f"ifconfig {guest.lan} {options} && ifconfig {guest.wan} {options}")
-        guest.rules(NAT_RULES + "pass on {lan} inet proto tcp from any to any flags S/SA keep state\n")
+        guest.rules(REDIRECTED + NAT_RULES + "pass on {lan} inet proto tcp from any to any flags S/SA keep state\n"
+                    "pass in on {wan} inet proto tcp from any to 198.51.100.1 port 7000 flags S/SA keep state\n")
         with traffic.Server(network.wan, 80):
             traffic.Transfer(network.lan, "198.51.100.2", 80, "up", 8 << 20).complete()
             traffic.Transfer(network.lan, "198.51.100.2", 80, "down", 8 << 20).complete()
-        # What the guest sends itself leaves its checksum to the card, and pf translates it.
+        # What the guest sends itself leaves its checksums, and where it can its segments, to the card, and pf translates it.
+        for side, address, port in ((network.lan, "10.0.0.1", 7000), (network.wan, "198.51.100.1", 7001)):
+            guest.sh(f": >/tmp/sent; pfprobe send 7000 {SENT >> 16} >/tmp/sent 2>&1 &")
+            traffic.wait_until(lambda: "listening" in guest.sh("cat /tmp/sent"), "the guest's server")  # pylint: disable=cell-var-from-loop
+            connection = traffic.connect(side, address, port)
+            connection.settimeout(60)
+            received = b"".join(iter(lambda: connection.recv(1 << 16), b""))  # pylint: disable=cell-var-from-loop
+            connection.close()
+            check(received == b"".join(number.to_bytes(4, "big") + COUNTED for number in range(SENT >> 16)), f"all of it arrives by port {port}")
         with traffic.Datagrams(network.wan, 53):
             check(traffic.ping(network.lan, "10.0.0.1"), "the guest itself answers")
         refused = traffic.connects(network.lan, "10.0.0.1", 9)

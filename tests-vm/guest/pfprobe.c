@@ -10,6 +10,7 @@
  *	pfprobe hold SECONDS	keeps the device open
  *	pfprobe lock SECONDS	locks the state table with an owner and a deadline, and ends after so long without a word
  *	pfprobe pflog IF COUNT	reads so many packets from a pflog interface: action, reason, rule, interface, direction of each
+ *	pfprobe send PORT COUNT	sends COUNT times 64 KiB to the first who connects: a number of four bytes, and then each byte one more
  *	pfprobe fail SKIP COUNT	in a module built with --fault-injection: after SKIP allocations, COUNT fail
  *
  * Exit status 1 if something is not as it should be, 2 for a mistake in the call.
@@ -58,7 +59,10 @@ __asm__(
 	"	movl $1, %eax\n"
 	"	syscall\n");
 
-enum { SYS_READ = 3, SYS_WRITE = 4, SYS_OPEN = 5, SYS_CLOSE = 6, SYS_IOCTL = 54, SYS_SYSCTL = 202, SYS_NANOSLEEP = 430 };
+enum {
+	SYS_READ = 3, SYS_WRITE = 4, SYS_OPEN = 5, SYS_CLOSE = 6, SYS_ACCEPT = 30, SYS_IOCTL = 54, SYS_BIND = 104, SYS_LISTEN = 106,
+	SYS_SYSCTL = 202, SYS_SOCKET = 394, SYS_NANOSLEEP = 430,
+};
 
 /* The answer, or the error number below zero. */
 static long
@@ -401,6 +405,34 @@ pflog(const char *name, const char *count)
 }
 
 static int
+send_stream(const char *port, const char *count)
+{
+	static unsigned char chunk[1 << 16];
+	struct sockaddr_in here = { .sin_len = sizeof(here), .sin_family = AF_INET };
+	const unsigned long chunks = number_of(count);
+	const long listener = call(SYS_SOCKET, AF_INET, SOCK_STREAM, 0);
+	long peer, len;
+
+	here.sin_port = __builtin_bswap16((uint16_t)number_of(port));
+	if (listener < 0 || call(SYS_BIND, listener, (long)&here, sizeof(here)) < 0 || call(SYS_LISTEN, listener, 1, 0) < 0)
+		return 1;
+	say("listening\n");
+	if ((peer = call(SYS_ACCEPT, listener, 0, 0)) < 0)
+		return 1;
+	for (size_t i = 0; i < sizeof(chunk); i++)
+		chunk[i] = (unsigned char)i;
+	for (uint32_t number = 0; number < chunks; number++) {
+		const uint32_t first = __builtin_bswap32(number);
+
+		memcpy(chunk, &first, sizeof(first));
+		for (size_t at = 0; at < sizeof(chunk); at += (size_t)len)
+			if ((len = call(SYS_WRITE, peer, (long)(chunk + at), (long)(sizeof(chunk) - at))) <= 0)
+				return 1;
+	}
+	return 0;
+}
+
+static int
 fail(const char *skip, const char *count)
 {
 	const long device = open_device(2);
@@ -442,9 +474,11 @@ run(long *stack)
 		return lock(argv[2]);
 	if (argc == 4 && same(argv[1], "pflog"))
 		return pflog(argv[2], argv[3]);
+	if (argc == 4 && same(argv[1], "send"))
+		return send_stream(argv[2], argv[3]);
 	if (argc == 4 && same(argv[1], "fail"))
 		return fail(argv[2], argv[3]);
 	say("usage: pfprobe locked | reader | hostile | open | pools | hold SECONDS | lock SECONDS | pflog IF COUNT | "
-	    "fail SKIP COUNT\n");
+	    "send PORT COUNT | fail SKIP COUNT\n");
 	return 2;
 }
