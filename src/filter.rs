@@ -149,6 +149,7 @@ fn judge_one(
         place,
         way: Cell::new(None),
         reassemble_tcp: false,
+        is_copy: !heard,
     };
     let mut packet = Packet::new(mbuf, direction);
     let count = |af, passed, len| {
@@ -232,6 +233,8 @@ struct Filter<'a> {
     way: Cell<Option<Result<route::Way, route::Nowhere>>>,
     /// A scrub rule with `reassemble tcp` is about the packet.
     reassemble_tcp: bool,
+    /// It is a copy, which is to be in no other packet's way.
+    is_copy: bool,
 }
 
 impl<'a> Filter<'a> {

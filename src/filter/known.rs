@@ -137,11 +137,11 @@ impl Filter<'_> {
         fit
     }
 
-    /// Whether a state holds on this interface: on any, unless it is bound to one.
+    /// Whether a state holds on this interface: on any, unless it is bound to one. A copy passes by any, as it leaves no bound one.
     #[inline]
     pub(super) fn is_bound_here(&self, state: &State) -> bool {
         let interface = state.interface();
-        interface == iface::ALL || interface == self.interface
+        interface == iface::ALL || interface == self.interface || self.is_copy
     }
 }
 

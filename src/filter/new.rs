@@ -67,7 +67,14 @@ impl<'a> Filter<'a> {
             return Err(Reason::IpOption.into());
         }
         let mut held = None;
-        let keeps = rule.is_some_and(|rule| rule.keep_state) || translated.is_some();
+        let mut keeps = rule.is_some_and(|rule| rule.keep_state) || translated.is_some();
+        if self.is_copy && rule.or(nat_rule).is_some_and(|rule| rule.if_bound) {
+            // It would stand where that of the packet itself is to stand.
+            if translated.is_some() {
+                return Err(Reason::StateInsert.into());
+            }
+            keeps = false;
+        }
         if keeps && is_trackable(packet) {
             if locked {
                 return Err(Reason::StateLocked.into());

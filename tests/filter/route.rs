@@ -291,6 +291,34 @@ fn a_copy_is_judged_where_it_leaves() {
 }
 
 #[test]
+fn a_copy_is_in_no_bound_state_s_way() {
+    let bound = || {
+        pass()
+            .proto(TCP)
+            .flags(SYN, SYN | ACK)
+            .keep_state()
+            .with(PFRULE_IFBOUND)
+    };
+    let copied = routed(bound().inward().on("em1"), Route::DupTo, &["em2"]);
+    let gate = gate(&[(block(), vec![]), (bound().outward(), vec![]), copied]);
+    let there = |segment: &Segment| {
+        let packet = out().tcp(segment);
+        assert_eq!(gate.forward(&packet), Ok(packet.clone()));
+        assert_eq!(gate.routed(), [(4, "198.51.100.7".to_owned(), packet)]);
+    };
+    there(&segment(1025, 80, SYN, 1000, 0));
+    let answer = out().back().tcp(&segment(80, 1025, SYN | ACK, 9000, 1001));
+    assert_eq!(gate.forward_back(&answer), Ok(answer));
+    gate.routed();
+    // No rule but the state of the packet itself lets a copy of this pass.
+    there(&segment(1025, 80, ACK, 1001, 9001));
+    let interfaces: Vec<_> = gate.machine().dump().iter().map(|state| state.ifname).collect();
+    let expected = ["em1", "em0"].map(|name| IfName::new(name).unwrap());
+    assert_eq!(interfaces.len(), 2);
+    assert!(expected.iter().all(|name| interfaces.contains(name)));
+}
+
+#[test]
 fn what_is_diverted_may_be_copied_where_it_leaves() {
     let gate = gate(&[
         any(),
