@@ -6,6 +6,7 @@ mod packet;
 mod population;
 mod rbtree;
 mod report;
+mod stages;
 mod states;
 mod tables;
 
@@ -49,6 +50,8 @@ enum Part {
     Packets,
     /// Address tables beside a BTreeMap and a radix tree.
     Tables,
+    /// What each stage of a packet's way adds.
+    Stages,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,7 +67,7 @@ fn main() -> anyhow::Result<()> {
 
     let mut records = vec![];
     for &states in &fitting {
-        if arguments.only == Some(Part::Tables) {
+        if matches!(arguments.only, Some(Part::Tables | Part::Stages)) {
             break;
         }
         eprintln!("measuring {states} states ...");
@@ -76,8 +79,12 @@ fn main() -> anyhow::Result<()> {
             records.extend(packet::measure(states, passes)?);
         }
     }
-    if !matches!(arguments.only, Some(Part::States | Part::Tables)) {
+    if matches!(arguments.only, None | Some(Part::Packets)) {
         records.extend(packet::measure_rules(passes)?);
+    }
+    if matches!(arguments.only, None | Some(Part::Stages)) {
+        eprintln!("measuring stages ...");
+        records.extend(stages::measure(passes)?);
     }
     if matches!(arguments.only, None | Some(Part::Tables)) {
         eprintln!("measuring tables ...");

@@ -20,8 +20,9 @@ use pf::wire::tcp::TcpFlags;
 use pf::wire::{Addr, Proto, ipv4};
 use pf::{Pf, Verdict};
 use pf_abi::{
-    AddrWrap, Be16, DIOCADDRULE, DIOCBEGINADDRS, DIOCSETLIMIT, DIOCSTART, DIOCXBEGIN, DIOCXCOMMIT, IfName, IocLimit,
-    IocPoolAddr, IocRule, IocTrans, IocTransE, Limit, PF_STATE_NORMAL, PortOp, Rule, RulesetKind, UserPtr,
+    AddrWrap, Be16, DIOCADDADDR, DIOCADDRULE, DIOCBEGINADDRS, DIOCSETLIMIT, DIOCSTART, DIOCXBEGIN, DIOCXCOMMIT, IfName,
+    IocLimit, IocPoolAddr, IocRule, IocTrans, IocTransE, Limit, PF_STATE_NORMAL, PoolAddr, PortOp, Rule, RulesetKind,
+    UserPtr,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -40,11 +41,12 @@ const DATA: usize = 64;
 /// By how much a packet's sequence number is above that of the packet before, whosever that was: so each connection's
 /// advance, and none leaves its window of 2^30 bytes.
 const ADVANCE: u32 = 4;
-const INTERFACE: u16 = 1;
+/// The interface that all packets cross.
+pub(crate) const INTERFACE: u16 = 1;
 
 /// An engine, and who configures it.
-struct Machine {
-    pf: KBox<Pf>,
+pub(crate) struct Machine {
+    pub(crate) pf: KBox<Pf>,
     user: UserMemory,
     memory: Arc<Mutex<Vec<u8>>>,
 }
@@ -74,7 +76,12 @@ impl AddressSpace for Piece {
 
 impl Machine {
     fn new(limit: usize, rules: &[Rule]) -> anyhow::Result<Self> {
-        let pf = Pf::new(Kernel::seeded(1)).map_err(|_| anyhow!("out of memory"))?;
+        Self::of(Kernel::seeded(1), limit, rules)
+    }
+
+    /// One with room for so many states, and these filter rules.
+    pub(crate) fn of(kernel: Kernel, limit: usize, rules: &[Rule]) -> anyhow::Result<Self> {
+        let pf = Pf::new(kernel).map_err(|_| anyhow!("out of memory"))?;
         pf.attach_interface(INTERFACE, b"em0")
             .map_err(|_| anyhow!("out of memory"))?;
         let memory = Arc::new(Mutex::new(vec![]));
@@ -88,7 +95,7 @@ impl Machine {
             limit: u32::try_from(limit)?,
         };
         machine.ioctl(DIOCSETLIMIT, &mut arg)?;
-        machine.load(rules)?;
+        machine.load(RulesetKind::Filter, rules, &[])?;
         machine.command(DIOCSTART, &mut [])?;
         Ok(machine)
     }
@@ -116,10 +123,10 @@ impl Machine {
         Ok(())
     }
 
-    /// Loads the filter rules.
-    fn load(&self, rules: &[Rule]) -> anyhow::Result<()> {
+    /// Loads the rules of a kind, all with the same pool.
+    pub(crate) fn load(&self, kind: RulesetKind, rules: &[Rule], addresses: &[PoolAddr]) -> anyhow::Result<()> {
         let element = IocTransE {
-            rs_num: RulesetKind::Filter as i32,
+            rs_num: kind as i32,
             ..IocTransE::default()
         };
         let bytes = || self.memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,6 +141,11 @@ impl Machine {
         for rule in rules {
             let mut pool = IocPoolAddr::default();
             self.ioctl(DIOCBEGINADDRS, &mut pool)?;
+            for address in addresses {
+                pool.addr = *address;
+                pool.af = rule.af;
+                self.ioctl(DIOCADDADDR, &mut pool)?;
+            }
             let mut arg = IocRule {
                 ticket: begun.ticket,
                 pool_ticket: pool.ticket,
@@ -333,7 +345,7 @@ pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Vec<Record
 }
 
 /// A ruleset of `count` rules: a default, ports and networks that nobody asks for, and at last the one rule that matches.
-fn many_rules(count: usize) -> Vec<Rule> {
+pub(crate) fn many_rules(count: usize) -> Vec<Rule> {
     let rule = |action: pf_abi::Action| Rule {
         action: action.into(),
         af: pf_abi::AF_INET,
@@ -355,6 +367,17 @@ fn many_rules(count: usize) -> Vec<Rule> {
     }
     rules.push(rule(pf_abi::Action::Pass));
     rules
+}
+
+/// The SYN of one of many connections.
+pub(crate) fn syn(number: u32) -> Vec<u8> {
+    let [.., high, low] = number.to_be_bytes();
+    let ends = Ends {
+        // To several servers, for NAT to have ports for all.
+        addrs: [[10, 0, high, low], [198, 51, 100, low & 15]].map(|octets| std::net::IpAddr::from(octets).into()),
+        ports: [1025, 443],
+    };
+    segment(ends, 1, 0, TcpFlags::SYN, &[], 0)
 }
 
 /// A packet without a state that passes by the last rule and leaves no state: a ruleset of 10 rules beside one of 10,000.
