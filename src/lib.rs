@@ -31,7 +31,7 @@ pub mod stats;
 pub mod table;
 pub mod wire;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pf_abi::IfName;
 
@@ -93,6 +93,8 @@ pub struct Pf {
     host_id: AtomicU32,
     control: KBox<Mutex<Control>>,
     sweep: Mutex<Sweep>,
+    /// Who is loading lists of rules, or tables: so that others can end without the control mutex.
+    loader: AtomicU64,
     /// Identities of states, while some are restored.
     identities: Mutex<Identities>,
 }
@@ -140,6 +142,7 @@ impl Pf {
             host_id: AtomicU32::new(host_id),
             control: Self::new_control()?,
             sweep: Mutex::new(Sweep::default())?,
+            loader: AtomicU64::new(ctl::rules::NOBODY),
             kernel,
         })
     }
@@ -240,14 +243,15 @@ impl Pf {
         ctl::serve(self, caller, cmd, arg)
     }
 
-    /// Whoever makes ioctls as `owner` ([`Caller::owner`]) has closed the device, or is gone: what they held is released.
+    /// Whoever makes ioctls as `owner` ([`Caller::owner`]) has closed the device, or is gone: what they held is released, and what they
+    /// were loading is forgotten. The caller may sleep.
     pub fn close(&self, owner: u64) {
-        ctl::hold::close(self, Some(owner));
+        ctl::close(self, Some(owner));
     }
 
     /// Nobody has the device open any more: whatever is held is released.
     pub fn close_all(&self) {
-        ctl::hold::close(self, None);
+        ctl::close(self, None);
     }
 
     /// One tick of the purge thread, due once a second. Waits for readers: called with no lock held.

@@ -1,6 +1,7 @@
 //! What the engine costs: states beside a red-black tree, packets through the whole of it, memory.
 #![warn(unsafe_op_in_unsafe_fn)]
 
+mod dump;
 mod memory;
 mod packet;
 mod population;
@@ -24,7 +25,7 @@ const ADDRESSES: usize = 500_000;
 const BYTES_A_STATE: usize = 1200;
 
 /// Measures the packet filter's engine: lookups, insertions and removals of states beside a red-black tree of the classical design,
-/// packets of established connections, memory. Takes a few minutes.
+/// packets of established connections, dumps, tables, memory. Takes a few minutes.
 #[derive(Parser)]
 #[command(bin_name = "scripts/bench")]
 struct Arguments {
@@ -52,7 +53,19 @@ enum Part {
     Tables,
     /// What each stage of a packet's way adds.
     Stages,
+    /// How long packets wait while all states are dumped.
+    Dump,
 }
+
+impl Part {
+    /// Whether this part is measured where one may have been asked for.
+    fn is_asked(self, only: Option<Part>) -> bool {
+        only.is_none_or(|only| only == self)
+    }
+}
+
+/// States that are dumped, unless other numbers are asked for.
+const DUMPED: usize = 1_000_000;
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -67,26 +80,31 @@ fn main() -> anyhow::Result<()> {
 
     let mut records = vec![];
     for &states in &fitting {
-        if matches!(arguments.only, Some(Part::Tables | Part::Stages)) {
-            break;
-        }
-        eprintln!("measuring {states} states ...");
-        if arguments.only != Some(Part::Packets) {
+        if Part::States.is_asked(arguments.only) {
+            eprintln!("measuring {states} states ...");
             records.extend(states::measure(states, passes));
             records.push(states::measure_crafted(states, passes));
         }
-        if arguments.only != Some(Part::States) {
+        if Part::Packets.is_asked(arguments.only) {
+            eprintln!("measuring packets of {states} states ...");
             records.extend(packet::measure(states, passes)?);
         }
     }
-    if matches!(arguments.only, None | Some(Part::Packets)) {
+    if Part::Packets.is_asked(arguments.only) {
         records.extend(packet::measure_rules(passes)?);
     }
-    if matches!(arguments.only, None | Some(Part::Stages)) {
+    if Part::Stages.is_asked(arguments.only) {
         eprintln!("measuring stages ...");
         records.extend(stages::measure(passes)?);
     }
-    if matches!(arguments.only, None | Some(Part::Tables)) {
+    if Part::Dump.is_asked(arguments.only) {
+        let is_wanted = |states: &usize| !arguments.states.is_empty() || *states == DUMPED.min(most);
+        for states in fitting.iter().copied().filter(is_wanted) {
+            eprintln!("measuring dumps of {states} states ...");
+            records.extend(dump::measure(states, passes)?);
+        }
+    }
+    if Part::Tables.is_asked(arguments.only) {
         eprintln!("measuring tables ...");
         records.extend(tables::measure(ADDRESSES.min(most), passes));
     }

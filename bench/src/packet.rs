@@ -54,7 +54,8 @@ pub(crate) struct Machine {
 /// A caller's memory: one piece, at [`BASE`].
 struct Piece(Arc<Mutex<Vec<u8>>>);
 
-const BASE: u64 = 0x1000;
+/// Where it begins.
+pub(crate) const BASE: u64 = 0x1000;
 
 impl Piece {
     fn with<R>(&self, at: u64, len: usize, act: impl FnOnce(&mut [u8]) -> R) -> Result<R, Errno> {
@@ -113,7 +114,13 @@ impl Machine {
         result.map_err(|error| anyhow!("ioctl {cmd:#x}: {error:?}"))
     }
 
-    fn ioctl<T: FromBytes + IntoBytes + Immutable>(&self, cmd: u64, arg: &mut T) -> anyhow::Result<()> {
+    /// Gives the caller's piece of memory so many bytes.
+    pub(crate) fn make_room(&self, bytes: usize) {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = vec![0; bytes];
+    }
+
+    /// Makes an ioctl.
+    pub(crate) fn ioctl<T: FromBytes + IntoBytes + Immutable>(&self, cmd: u64, arg: &mut T) -> anyhow::Result<()> {
         // The engine wants its argument at a multiple of 8, as ioctl(2) has it.
         let mut words = vec![0u64; size_of::<T>().div_ceil(8)];
         let bytes = &mut words.as_mut_bytes()[..size_of::<T>()];
@@ -209,7 +216,7 @@ fn rules() -> Vec<Rule> {
 
 /// A TCP connection's ends, the client first.
 #[derive(Clone, Copy)]
-struct Ends {
+pub(crate) struct Ends {
     addrs: [Addr; 2],
     ports: [u16; 2],
 }
@@ -276,11 +283,10 @@ fn shake_hands(machine: &Machine, ends: Ends) -> bool {
         && machine.sends(Direction::Out, segment(ends.reverse(), 100, FIRST + 1, ack, &[], 0))
 }
 
-/// Packets of `states` random connections, judged in bursts and one at a time.
-pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Vec<Record>> {
+/// An engine with ten rules and `states` random connections, their ends, and how many addresses they have among them.
+pub(crate) fn connected(states: usize) -> anyhow::Result<(Machine, Vec<Ends>, usize)> {
     let population = Population::random(states);
-    let rules = rules();
-    let machine = Machine::new(states, &rules)?;
+    let machine = Machine::new(states, &rules())?;
     let connections: Vec<Ends> = population
         .keys
         .iter()
@@ -293,7 +299,55 @@ pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Vec<Record
         ensure!(shake_hands(&machine, ends), "a handshake was dropped");
     }
     ensure!(machine.pf.states().len() == states);
+    Ok((machine, connections, population.addresses))
+}
 
+/// Packets with data of random connections, one after the other, in batches that are made before they are judged.
+pub(crate) struct Ring<'a> {
+    connections: &'a [Ends],
+    random: SmallRng,
+    slots: Vec<Option<Mbuf>>,
+    seq: u32,
+}
+
+impl<'a> Ring<'a> {
+    pub(crate) fn new(connections: &'a [Ends]) -> Self {
+        Ring {
+            connections,
+            random: SmallRng::seed_from_u64(4),
+            slots: (0..BATCH).map(|_| Mbuf::new(40 + DATA)).collect(),
+            seq: FIRST + 1,
+        }
+    }
+
+    /// Judges a batch one packet at a time: the nanoseconds that each took.
+    pub(crate) fn judge(&mut self, pf: &Pf, times: &mut Vec<u32>) -> anyhow::Result<()> {
+        for mbuf in self.slots.iter_mut().flatten() {
+            let ends = self.connections[self.random.random_range(0..self.connections.len())];
+            let packet = segment(ends, self.seq, 100, TcpFlags::ACK | TcpFlags::PUSH, &[], DATA);
+            self.seq = self.seq.wrapping_add(ADVANCE);
+            mbuf.head_mut(packet.len())
+                .map_err(|_| anyhow!("a packet of another length"))?
+                .copy_from_slice(&packet);
+        }
+        for slot in &mut self.slots {
+            let mbuf = slot.take().ok_or_else(|| anyhow!("a packet was dropped"))?;
+            let start = Instant::now();
+            let level = SoftNet::raise();
+            let verdict = pf.hook(&level, Direction::In, INTERFACE, mbuf);
+            drop(level);
+            times.push(start.elapsed().as_nanos().try_into().unwrap_or(u32::MAX));
+            if let Verdict::Pass(mbuf) = verdict {
+                *slot = Some(mbuf);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Packets of `states` random connections, judged in bursts and one at a time.
+pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Vec<Record>> {
+    let (machine, connections, addresses) = connected(states)?;
     // Whose packets come, one behind the other in memory, so that making a packet disturbs no cache.
     let mut random = SmallRng::seed_from_u64(4);
     let senders: Vec<Ends> = (0..PACKETS.max(states))
@@ -336,8 +390,8 @@ pub(crate) fn measure(states: usize, passes: usize) -> anyhow::Result<Vec<Record
     let record = |(name, times)| Record {
         name,
         states,
-        addresses: population.addresses,
-        rules: Some(rules.len()),
+        addresses,
+        rules: Some(rules().len()),
         ns: Some(tenths(median(times))),
         ..Record::default()
     };

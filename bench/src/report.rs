@@ -33,6 +33,12 @@ pub(crate) struct Record {
     /// How many times the baseline takes as much.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio: Option<f64>,
+    /// Of 10,000 operations, all but one took no longer, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ns_9999: Option<f64>,
+    /// The longest took so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ns_max: Option<f64>,
     /// Filter rules that are loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rules: Option<usize>,
@@ -92,6 +98,9 @@ impl Report {
         }
         if let Some(ns) = record.ns {
             print!("{ns:>10.1} ns");
+        }
+        if let (Some(most), Some(longest)) = (record.ns_9999, record.ns_max) {
+            print!(" {most:>10.0} ns for 99.99 % of them, {longest:>10.0} ns for the longest");
         }
         if let Some(bytes) = record.bytes {
             print!("{bytes:>10.1} bytes");

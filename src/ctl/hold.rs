@@ -136,7 +136,7 @@ fn release(pf: &Pf, is_over: impl FnOnce(&Hold) -> bool) -> bool {
 }
 
 /// Whoever has this owner's number is gone, or everybody.
-pub(crate) fn close(pf: &Pf, owner: Option<u64>) {
+pub(super) fn close(pf: &Pf, owner: Option<u64>) {
     // Many close the device, or end, and few have locked the table.
     if pf.is_locked() && release(pf, |hold| owner.is_none_or(|owner| hold.owner == owner)) {
         let text = format_args!("the state table is unlocked: who had locked it is gone");

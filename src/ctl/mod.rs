@@ -31,7 +31,7 @@ mod pool;
 mod recall;
 mod record;
 mod reference;
-mod rules;
+pub(crate) mod rules;
 mod sources;
 mod states;
 mod tables;
@@ -79,6 +79,12 @@ impl Control {
     pub(crate) fn limit(&self, limit: Limit) -> usize {
         self.limits.get(limit as usize).map_or(0, |limit| *limit as usize)
     }
+}
+
+/// Whoever makes ioctls as this owner is gone, or everybody: what they held, and what they were loading, is released.
+pub(crate) fn close(pf: &Pf, owner: Option<u64>) {
+    hold::close(pf, owner);
+    rules::close(pf, owner);
 }
 
 /// Lets tables go that nobody needs, and the anchors that they stood in.

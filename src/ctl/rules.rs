@@ -4,7 +4,7 @@
 //! DIOCXBEGIN empties the staged list of each kind that it names and hands out a ticket; DIOCADDRULE adds to a staged list by its
 //! ticket, with the addresses that DIOCBEGINADDRS and DIOCADDADDR have gathered; DIOCXCOMMIT puts all staged lists of a transaction
 //! in place at once. Who begins takes the lists over, and the tickets of whoever was at it before no longer count. Whatever fails,
-//! what is loaded stays as it is; a transaction whose commit runs out of memory is over.
+//! what is loaded stays as it is; a transaction whose commit runs out of memory is over, and so is one whose process ends.
 //!
 //! Every ruleset, the main one and each anchor's, has lists, transactions and tickets of its own; see [`Anchors`] for how long it
 //! is there. DIOCCHANGERULE changes a list that is loaded, one rule at a time.
@@ -62,6 +62,8 @@ struct Staged {
     open: bool,
     /// The ticket of who is loading it.
     ticket: u32,
+    /// Who that is, as [`Caller::owner`] has it.
+    owner: u64,
     /// The ticket of what is loaded.
     active: u32,
     rules: RuleList,
@@ -69,10 +71,10 @@ struct Staged {
 
 impl Staged {
     /// Empties it for whoever has the ticket.
-    fn begin(&mut self, ticket: u32) {
+    fn begin(&mut self, ticket: u32, owner: u64) {
         self.rules = RuleList::new();
         self.open = true;
-        self.ticket = ticket;
+        (self.ticket, self.owner) = (ticket, owner);
     }
 
     /// Whether who has this ticket is loading it.
@@ -305,7 +307,7 @@ pub(super) fn begin(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result<
                 .staging
                 .list(*list)
                 .map_err(Errno::from)
-                .map(|staged| staged.begin(ticket))
+                .map(|staged| staged.begin(ticket, caller.owner))
                 .and_then(|()| to.ok_or(Errno::Efault))
                 .and_then(|to| caller.memory.copyout(ticket.as_bytes(), to));
             if let Err(errno) = written {
@@ -321,7 +323,50 @@ pub(super) fn begin(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result<
     if begun.is_err() {
         sweep(pf, &mut control);
     }
+    note_loader(pf, &control);
     begun
+}
+
+/// Nobody is loading anything.
+pub(crate) const NOBODY: u64 = 0;
+/// More than one opener of the device is.
+const SEVERAL: u64 = u64::MAX;
+
+/// Notes who is loading lists, so that the others can end without a look.
+fn note_loader(pf: &Pf, control: &Control) {
+    let open = control.staging.rulesets.iter().flat_map(|lists| lists.iter());
+    let loader = open
+        .filter(|staged| staged.open)
+        .fold(NOBODY, |loader, staged| match loader {
+            NOBODY => staged.owner,
+            loader if loader == staged.owner => loader,
+            _ => SEVERAL,
+        });
+    pf.loader.store(loader, Ordering::Relaxed);
+}
+
+/// Whoever has this owner's number is gone, or everybody: what they were loading is forgotten.
+pub(super) fn close(pf: &Pf, owner: Option<u64>) {
+    // Many close the device, or end, and few in the middle of a transaction.
+    let loader = pf.loader.load(Ordering::Relaxed);
+    if loader == NOBODY || owner.is_some_and(|owner| owner != loader && loader != SEVERAL) {
+        return;
+    }
+    let mut control = pf.control.lock();
+    for ruleset in 0..=u16::MAX {
+        if usize::from(ruleset) >= control.staging.rulesets.len() {
+            break;
+        }
+        for kind in RulesetKind::ALL.iter().copied() {
+            let list = List { ruleset, kind };
+            let staged = control.staging.known_list(list);
+            if staged.is_some_and(|it| it.open && owner.is_none_or(|owner| owner == it.owner)) {
+                control.end(list);
+            }
+        }
+    }
+    note_loader(pf, &control);
+    sweep(pf, &mut control);
 }
 
 /// DIOCXROLLBACK. Lists that are not the caller's any more are not touched.
@@ -333,6 +378,7 @@ pub(super) fn roll_back(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Res
             control.end(*list);
         }
     }
+    note_loader(pf, &control);
     sweep(pf, &mut control);
     Ok(())
 }
@@ -354,6 +400,7 @@ pub(super) fn commit(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result
             for (list, _) in elements.iter().flatten() {
                 control.end(*list);
             }
+            note_loader(pf, &control);
             sweep(pf, &mut control);
             return Err(Errno::Enomem);
         }
@@ -364,6 +411,7 @@ pub(super) fn commit(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result
             staged.active = *ticket;
         }
     }
+    note_loader(pf, &control);
     sweep(pf, &mut control);
     fingerprints::publish(pf, &mut control);
     // The rules are freed here; nobody has to wait for that.

@@ -6,6 +6,7 @@ mod common;
 mod access;
 mod anchors;
 mod bulk;
+mod hostile;
 mod options;
 mod pool;
 mod restore;
