@@ -144,6 +144,79 @@ impl Session {
         let _ = self.machine.load(kind, &[(rule, pool)]);
     }
 
+    /// A rule in an anchor, which may call another and speak of a table, right but for a few bytes.
+    fn load_anchor(&mut self, input: &mut Input<'_>) {
+        let path = *input.pick(&["", "a", "a/b", "a/c", "d"]);
+        let call = *input.pick(&["", "", "a", "/a/b", "b", "../d", "*", "a/*"]);
+        let mut rule = common::pass("anchored");
+        if input.u8() & 1 != 0 {
+            rule.src.addr.kind = PF_ADDR_TABLE;
+            rule.src
+                .addr
+                .set_tblname(TableName::new(*input.pick(&["one", "two"])).unwrap());
+        }
+        patch(rule.as_mut_bytes(), input);
+        let count = usize::from(input.u8() % 3);
+        let rules = vec![(rule, call); count];
+        let _ = self.machine.load_into(path, RulesetKind::Filter, &rules);
+    }
+
+    /// Filter rules that track sources, and a pool that gives a source the same address each time.
+    fn load_tracking(&mut self, input: &mut Input<'_>) {
+        let mut rule = common::pass("tracked");
+        rule.rule_flag = PFRULE_SRCTRACK | u32::from(input.u8() & 1) * PFRULE_RULESRCTRACK;
+        rule.max_src_nodes = input.u8().into();
+        rule.max_src_states = input.u8().into();
+        patch(rule.as_mut_bytes(), input);
+        let _ = self.machine.load(RulesetKind::Filter, &[(rule, vec![])]);
+        let (mut rule, pool) = common::translate(Action::Nat, "sticky", [192, 0, 2, 1]);
+        rule.rpool.opts = u8::from(PoolKind::RoundRobin) | PF_POOL_STICKYADDR;
+        patch(rule.as_mut_bytes(), input);
+        let _ = self.machine.load(RulesetKind::Nat, &[(rule, pool)]);
+    }
+
+    /// Addresses into a table, out of it, or in the place of its own.
+    fn fill_table(&mut self, input: &mut Input<'_>) {
+        let name = *input.pick(&["one", "two", "a:one", "d:two"]);
+        if input.u8() & 1 != 0 {
+            let flags = *input.pick(&[0, PFR_TFLAG_PERSIST, PFR_TFLAG_CONST]);
+            let _ = self.machine.add_tables(&[name], flags);
+        }
+        let mut addresses: Vec<TableAddr> = (0..input.u8() % 8)
+            .map(|_| {
+                let [c, d, len] = [0; 3].map(|_| input.u8());
+                let mut address = common::tables::table_addr(&format!("10.0.{}.{}", c % 2, d % 4));
+                if len & 1 != 0 {
+                    (address.net, address.addr) = (24, common::tables::table_addr(&format!("10.0.{}.0", c % 2)).addr);
+                }
+                address.not = len >> 1 & 1;
+                patch(address.as_mut_bytes(), input);
+                address
+            })
+            .collect();
+        let cmd = *input.pick(&[DIOCRADDADDRS, DIOCRDELADDRS, DIOCRSETADDRS, DIOCRCLRASTATS]);
+        let _ = self.machine.addresses_call(cmd, name, 0, &mut addresses);
+    }
+
+    /// Another pool for a rule that is loaded.
+    fn change_address(&mut self, input: &mut Input<'_>) {
+        let action = *input.pick(&[Action::Nat, Action::Rdr, Action::Pass]);
+        let mut rules = IocRule::default();
+        rules.rule.action = action.into();
+        self.machine.read_ioctl(DIOCGETRULES, &mut rules).unwrap();
+        let mut arg = IocPoolAddr {
+            action: u32::from(input.u8() % 8),
+            ticket: rules.ticket,
+            nr: u32::from(input.u8() % 4),
+            r_action: action.into(),
+            r_last: input.u8() & 1,
+            addr: common::translate(Action::Nat, "", [192, 0, 2, input.u8()]).1[0],
+            ..IocPoolAddr::default()
+        };
+        patch(arg.addr.as_mut_bytes(), input);
+        let _ = self.machine.ioctl(DIOCCHANGEADDR, &mut arg);
+    }
+
     /// States that were dumped, changed and restored.
     fn restore(&mut self, input: &mut Input<'_>) {
         let mut states = self.machine.dump();
@@ -191,6 +264,10 @@ fn patch(bytes: &mut [u8], input: &mut Input<'_>) {
 fn check(machine: &Machine) {
     invariants::check(machine);
     invariants::check_identities(machine);
+    invariants::check_sources(machine);
+    invariants::check_tables(machine);
+    invariants::check_anchors(machine);
+    invariants::check_lock(machine);
 }
 
 /// Does what the bytes say, and checks after every so many steps that all is in order: it costs more than the step.
@@ -216,6 +293,10 @@ pub(crate) fn run(bytes: &[u8], every: usize) {
                     .advance(Duration::from_secs(input.u16().into()));
                 session.machine.pf.purge();
             }
+            248 => session.load_anchor(&mut input),
+            249 => session.load_tracking(&mut input),
+            250 => session.fill_table(&mut input),
+            251 => session.change_address(&mut input),
             _ => session.machine.pf.purge(),
         }
         if step % every == 0 {
@@ -223,6 +304,8 @@ pub(crate) fn run(bytes: &[u8], every: usize) {
         }
     }
     check(&session.machine);
+    session.machine.pf.purge();
+    invariants::check_tables_are_needed(&session.machine);
     // Whatever was done, the packet filter works on.
     let machine = &session.machine;
     machine.set_lock(false);

@@ -16,6 +16,7 @@ use std::fs;
 use std::path::Path;
 
 use pf_abi::*;
+use proptest::prelude::*;
 
 /// Runs a target over each file of its corpus, and checks after each step.
 fn replay(target: &str, run: fn(&[u8], usize)) {
@@ -30,6 +31,27 @@ fn replay(target: &str, run: fn(&[u8], usize)) {
         count += 1;
     }
     assert!(count >= 10, "{count} files in {}", corpus.display());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
+
+    /// A little of what the fuzzer does, where there is none.
+    #[test]
+    fn any_bytes_are_ioctls_that_do_no_harm(bytes in prop::collection::vec(byte(), 0..600)) {
+        ioctls::run(&bytes, 4);
+    }
+}
+
+/// `PROPTEST_CASES`, or a few.
+fn cases() -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|cases| cases.parse().ok()).unwrap_or(32)
+}
+
+/// Any byte, small numbers and the steps that are right by themselves more often than others.
+fn byte() -> impl Strategy<Value = u8> {
+    prop_oneof![4 => any::<u8>(), 1 => 0..8u8, 1 => 160..=255u8, 1 => 248..252u8]
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn check(machine: &Machine) {
     invariants::check(machine);
     invariants::check_counters(machine);
     invariants::check_identities(machine);
+    invariants::check_sources(machine);
 }
 
 /// A packet that has crossed an interface.
