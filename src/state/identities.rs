@@ -2,7 +2,7 @@
 //!
 //! # Overview
 //! A state that a packet makes gets a number that no other has, so nobody has to look. One that is restored brings its own, and for that
-//! alone there is this index. Packets and the purge know nothing of it: it has the places of states in the first tree, and a place whose
+//! alone there is this index. Packets and the purge know nothing of it: it has the hashes of states' keys in the first tree, and one whose
 //! state has gone, or is another by now, is as good as empty. The states that packets make are not in it, but their numbers are from
 //! `watermark` on: only where a caller brings such a number, all states are gone through once.
 //!
@@ -29,7 +29,7 @@ const IDLE: u32 = 60;
 /// The number of slots is a power of two, or 0; at most three quarters of them are not 0. Each state with a number below `watermark` is in
 /// it, found by its identity's hash and the slots that follow.
 pub struct Identities {
-    /// Places of states; 0 is none.
+    /// Hashes of states' keys in the first tree; 0 is none.
     slots: KVec<u64>,
     used: usize,
     /// The numbers that packets' states have got since all states were gone through last begin here.
@@ -102,12 +102,12 @@ impl Identities {
 
     /// Whether a state has this identity that has been [prepared](Self::prepare) for.
     pub fn is_taken(&self, states: &StateTable, id: (u64, u32), level: &SoftNet, section: &ReadSection<'_>) -> bool {
-        let taken = |place: u64| {
-            let state = states.find_place(place, level, section);
+        let taken = |hash: u64| {
+            let state = states.find_hash(hash, level, section);
             state.is_some_and(|state| state.id() == id && !state.lock(level).unlinked)
         };
         probe(self.slots.len(), self.hash(id))
-            .map_while(|at| self.slots.get(at).copied().filter(|place| *place != 0))
+            .map_while(|at| self.slots.get(at).copied().filter(|hash| *hash != 0))
             .any(taken)
     }
 
@@ -135,6 +135,6 @@ fn probe(len: usize, hash: u64) -> impl Iterator<Item = usize> {
 fn put(slots: &mut KVec<u64>, hash: u64, state: &State) {
     let free = probe(slots.len(), hash).find(|at| slots.get(*at) == Some(&0));
     if let Some(slot) = free.and_then(|at| slots.get_mut(at)) {
-        *slot = state.place(Tree::LanExt);
+        *slot = state.hash(Tree::LanExt);
     }
 }

@@ -105,14 +105,14 @@ impl StateTable {
         self.next_id.fetch_max(number.saturating_add(1), Ordering::Relaxed)
     }
 
-    /// The state at a place of the first tree.
-    pub(super) fn find_place<'a>(
+    /// The state whose key has this hash in the first tree.
+    pub(super) fn find_hash<'a>(
         &'a self,
-        place: u64,
+        hash: u64,
         level: &SoftNet,
         section: &'a ReadSection<'_>,
     ) -> Option<&'a State> {
-        self.trees[0].find(place, level, section)
+        self.trees[0].find(hash, level, section)
     }
 
     /// Where this key stands in `tree`, whether there is a state or not.
