@@ -37,6 +37,8 @@ def offload(kit, options):
     with Network() as network, Firewall(kit, network, nic="e1000") as guest:
         guest.load()
         guest.sh(f"ifconfig {guest.lan} {options} && ifconfig {guest.wan} {options}")
+        # Cards begin anew with that, and negotiate their links once more.
+        traffic.wait_until(lambda: traffic.ping(network.lan, "198.51.100.2"), "both links", 60)
         guest.rules(REDIRECTED + NAT_RULES + "pass on {lan} inet proto tcp from any to any flags S/SA keep state\n"
                     "pass in on {wan} inet proto tcp from any to 198.51.100.1 port 7000 flags S/SA keep state\n")
         with traffic.Server(network.wan, 80):
