@@ -21,6 +21,7 @@ mod known;
 mod log;
 mod new;
 mod normal;
+mod plain;
 pub(crate) mod proxy;
 mod queue;
 mod route;
@@ -37,11 +38,12 @@ use crate::iface::Interfaces;
 use crate::kpi::{Direction, Mbuf, ReadSection, SoftNet, Stripe, stripe};
 use crate::nat::Current;
 use crate::packet::{Cut, Packet, Rewrite, Transport};
-use crate::rule::{Answer, Counted, Surroundings};
+use crate::rule::{Answer, Counted, Rule, Surroundings};
 use crate::state::{Place, State, StateKey, Tree, TreeKey};
 use crate::wire::Addr;
 use crate::wire::icmp::Class;
 use crate::{Pf, Verdict};
+use plain::Plain;
 
 /// A packet goes no further.
 struct Refusal {
@@ -86,18 +88,44 @@ enum Outcome {
     Answered(Mbuf, route::Hop),
 }
 
-/// Judges one packet. `place` is where its state stands in the tree of its direction, if that is known already.
+/// Judges one packet.
 #[inline]
-pub(crate) fn judge(
+pub(crate) fn judge(pf: &Pf, level: &SoftNet, direction: Direction, ifindex: u16, mbuf: Mbuf) -> Verdict {
+    let plain = Plain::read(&mbuf, direction);
+    judge_read(pf, level, direction, ifindex, mbuf, (plain, None))
+}
+
+/// Judges one packet of which it is known whether it is a plain segment, and perhaps where its state stands in the tree of its direction.
+#[inline(always)]
+fn judge_read(
     pf: &Pf,
     level: &SoftNet,
     direction: Direction,
     ifindex: u16,
     mbuf: Mbuf,
-    place: Option<Place>,
+    (plain, place): (Option<Plain>, Option<Place>),
 ) -> Verdict {
-    let (mbuf, cut) = match judge_one(pf, level, direction, ifindex, mbuf, place, true) {
-        Outcome::Pass(mbuf, None) => return Verdict::Pass(mbuf),
+    if !pf.is_running() || mbuf.is_from_pf() {
+        return Verdict::Pass(mbuf);
+    }
+    let (mut mbuf, mut place) = (mbuf, place);
+    if let Some(packet) = plain {
+        match packet.judge(pf, level, direction, ifindex, &mut mbuf, place) {
+            plain::Fate::Passed => return Verdict::Pass(mbuf),
+            plain::Fate::Refused => return Verdict::Drop,
+            plain::Fate::Open(at) => place = at,
+        }
+    }
+    match judge_one(pf, level, direction, ifindex, mbuf, place, true) {
+        Ok(mbuf) => Verdict::Pass(mbuf),
+        Err(outcome) => settle(pf, level, direction, ifindex, outcome),
+    }
+}
+
+/// Does what is left to do with a packet that does not simply go on.
+#[inline(never)]
+fn settle(pf: &Pf, level: &SoftNet, direction: Direction, ifindex: u16, outcome: Outcome) -> Verdict {
+    let (mbuf, cut) = match outcome {
         Outcome::Pass(mbuf, cut) => (mbuf, cut),
         Outcome::Drop => return Verdict::Drop,
         Outcome::Kept => return Verdict::Kept,
@@ -117,8 +145,9 @@ pub(crate) fn judge(
     }
 }
 
-/// The same but for what is to be sent past the routing table. Of a packet that is not `heard` of, as it is a copy, nobody is told what
-/// becomes of it.
+/// A packet's whole way. It is for the caller to settle what has become of one that does not go on as it is. Of a packet that is not
+/// `heard` of, as it is a copy, nobody is told what becomes of it.
+#[inline(never)]
 fn judge_one(
     pf: &Pf,
     level: &SoftNet,
@@ -127,16 +156,16 @@ fn judge_one(
     mbuf: Mbuf,
     place: Option<Place>,
     heard: bool,
-) -> Outcome {
+) -> Result<Mbuf, Outcome> {
     if !pf.is_running() || mbuf.is_from_pf() {
-        return Outcome::Pass(mbuf, None);
+        return Ok(mbuf);
     }
     let section = pf.read(level);
     let interfaces = pf.interfaces.read(&section);
     let number = interfaces.number(ifindex);
     let interface = interfaces.get(number);
     if interface.is_some_and(|interface| interface.skips()) {
-        return Outcome::Pass(mbuf, None);
+        return Ok(mbuf);
     }
     let stripe = stripe();
     let mut filter = Filter {
@@ -148,6 +177,7 @@ fn judge_one(
         stripe,
         place,
         way: Cell::new(None),
+        has_way: Cell::new(false),
         reassemble_tcp: false,
         is_copy: !heard,
     };
@@ -159,9 +189,7 @@ fn judge_one(
     };
     if let Err(reason) = packet.parse() {
         count(packet.af, false, packet.mbuf().len() as u32);
-        pf.stats.count(reason);
-        filter.log_malformed(&packet, reason);
-        return Outcome::Drop;
+        return Err(filter.refuse_malformed(&packet, reason));
     }
     let mut cut = None;
     if pf.scrubs.load(Ordering::Relaxed) || packet.fragment.is_some() {
@@ -171,49 +199,65 @@ fn judge_one(
                 filter.reassemble_tcp = normal.reassemble_tcp;
                 (packet, cut) = (normal.packet, normal.cut);
             }
-            Ok(normal::Fate::Decided(outcome)) => return outcome,
+            Ok(normal::Fate::Decided(outcome)) => return Err(outcome),
             Err(reason) => {
                 count(af, false, len);
                 pf.stats.count(reason);
-                return Outcome::Drop;
+                return Err(Outcome::Drop);
             }
         }
     }
     let (af, len) = (packet.af, packet.len.into());
-    let judged = filter.judge(&mut packet);
-    count(af, judged.is_ok(), len);
-    let way = filter.way.get();
-    match judged {
-        Ok(()) => match way {
-            None => Outcome::Pass(packet.into_mbuf(), cut),
-            Some(Ok(way)) if way.copy => {
-                let mbuf = packet.into_mbuf();
-                match mbuf.duplicate() {
-                    Some(copy) => Outcome::Copied(mbuf, cut, copy, way.hop),
-                    None => Outcome::Pass(mbuf, cut),
-                }
+    match filter.judge(&mut packet) {
+        Ok(()) => {
+            count(af, true, len);
+            if cut.is_none() && !filter.has_way.get() {
+                return Ok(packet.into_mbuf());
             }
-            Some(Ok(way)) => Outcome::Divert(packet.into_mbuf(), way.hop, cut),
-            Some(Err(route::Nowhere)) => Outcome::Drop,
-        },
-        Err(refusal) => {
-            if let Some(reason) = refusal.reason {
-                pf.stats.count(reason);
-            }
+            let way = filter.way.get();
             drop(section);
-            if !heard {
-                return Outcome::Drop;
-            }
-            let [first, last] = refusal.answers;
-            let (last, diverted) = if refusal.diverts { (None, last) } else { (last, None) };
-            for answer in [first, last].into_iter().flatten() {
-                pf.kernel.output(answer);
-            }
-            match (diverted, way) {
-                (Some(answer), Some(Ok(way))) => Outcome::Answered(answer, way.hop),
-                _ => Outcome::Drop,
-            }
+            Err(send_elsewhere(packet.into_mbuf(), way, cut))
         }
+        Err(refusal) => {
+            count(af, false, len);
+            let way = filter.way.get();
+            drop(section);
+            Err(refuse(pf, refusal, way, heard))
+        }
+    }
+}
+
+/// Says where a packet goes that has a way of its own, or is to be cut.
+#[inline(never)]
+fn send_elsewhere(mbuf: Mbuf, way: Option<Result<route::Way, route::Nowhere>>, cut: Option<Cut>) -> Outcome {
+    match way {
+        None => Outcome::Pass(mbuf, cut),
+        Some(Ok(way)) if way.copy => match mbuf.duplicate() {
+            Some(copy) => Outcome::Copied(mbuf, cut, copy, way.hop),
+            None => Outcome::Pass(mbuf, cut),
+        },
+        Some(Ok(way)) => Outcome::Divert(mbuf, way.hop, cut),
+        Some(Err(route::Nowhere)) => Outcome::Drop,
+    }
+}
+
+/// Counts a packet that goes no further, and sends what is to be sent where it is heard of.
+#[inline(never)]
+fn refuse(pf: &Pf, refusal: Refusal, way: Option<Result<route::Way, route::Nowhere>>, heard: bool) -> Outcome {
+    if let Some(reason) = refusal.reason {
+        pf.stats.count(reason);
+    }
+    if !heard {
+        return Outcome::Drop;
+    }
+    let [first, last] = refusal.answers;
+    let (last, diverted) = if refusal.diverts { (None, last) } else { (last, None) };
+    for answer in [first, last].into_iter().flatten() {
+        pf.kernel.output(answer);
+    }
+    match (diverted, way) {
+        (Some(answer), Some(Ok(way))) => Outcome::Answered(answer, way.hop),
+        _ => Outcome::Drop,
     }
 }
 
@@ -231,6 +275,8 @@ struct Filter<'a> {
     place: Option<Place>,
     /// Where it goes, if not where the routing table says; or where an answer to it goes.
     way: Cell<Option<Result<route::Way, route::Nowhere>>>,
+    /// There is something in `way`.
+    has_way: Cell<bool>,
     /// A scrub rule with `reassemble tcp` is about the packet.
     reassemble_tcp: bool,
     /// It is a copy, which is to be in no other packet's way.
@@ -238,11 +284,20 @@ struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    #[inline]
+    /// Counts and logs a packet that cannot be read.
+    #[cold]
+    #[inline(never)]
+    fn refuse_malformed(&self, packet: &Packet, reason: Reason) -> Outcome {
+        self.pf.stats.count(reason);
+        self.log_malformed(packet, reason);
+        Outcome::Drop
+    }
+
+    #[inline(always)]
     fn judge(&self, packet: &mut Packet) -> Result<(), Refusal> {
         let locked = self.pf.is_locked();
         let is_known = !locked
-            && if is_trackable(packet) {
+            && if matches!(packet.transport, Transport::Tcp { .. }) || is_trackable(packet) {
                 self.judge_known(packet)?
             } else {
                 packet.is_error() && self.judge_error(packet)?
@@ -274,19 +329,26 @@ impl<'a> Filter<'a> {
     }
 
     /// The state of a key at its place in a tree.
-    #[inline]
+    #[inline(always)]
     fn find(&self, at: Place, key: &TreeKey) -> Option<&'a State> {
         self.pf.stats.count_search(self.stripe);
         self.pf.states.find_at(at, key, self.level, self.section)
     }
 
     /// Counts a packet of a state at the rules that made it, and at the tables of the one that decided.
-    #[inline]
+    #[inline(always)]
     fn count(&self, state: &State, packet: &Packet) {
         let mut has_tables = false;
-        for rule in state.rules() {
+        let mut count = |rule: &Rule| {
             rule.counters.count(self.stripe, packet.direction, packet.len.into());
             has_tables |= rule.has_tables();
+        };
+        if let Some(rule) = state.rule() {
+            count(rule);
+        }
+        if state.has_more_rules() {
+            let others = state.rules().skip(usize::from(state.rule().is_some()));
+            others.for_each(|rule| count(rule));
         }
         if has_tables {
             self.count_tables(state, packet);
@@ -315,7 +377,7 @@ impl<'a> Filter<'a> {
     }
 
     /// Where a key stands in the tree of this direction.
-    #[inline]
+    #[inline(always)]
     fn place(&self, direction: Direction, key: &TreeKey) -> Place {
         self.pf.states.place(Tree::of(direction), key)
     }

@@ -228,7 +228,7 @@ impl Pf {
 
     /// Judges one packet that crosses the interface `ifindex`. The packet begins with its IP header.
     pub fn hook(&self, level: &SoftNet, direction: Direction, ifindex: u16, packet: Mbuf) -> Verdict {
-        filter::judge(self, level, direction, ifindex, packet, None)
+        filter::judge(self, level, direction, ifindex, packet)
     }
 
     /// Judges packets that crossed the interface together, in their order, as [`hook`](Self::hook) does with each. Those that are

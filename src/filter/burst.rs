@@ -9,6 +9,7 @@
 //! # Locking
 //! As for one packet: in a passive section while memory is read, with no lock taken.
 
+use super::plain::Plain;
 use crate::kpi::{Direction, Mbuf, SoftNet};
 use crate::packet::Packet;
 use crate::state::{Place, Tree};
@@ -20,16 +21,26 @@ const CACHED: usize = 4096;
 /// last are asked for.
 const BURST: usize = 32;
 
+/// What is known of a packet before it is judged.
+type Seen = (Option<Plain>, Option<Place>);
+
 /// Judges packets in their order, each in its place; where one is dropped, none is left.
 pub(crate) fn judge(pf: &Pf, level: &SoftNet, direction: Direction, ifindex: u16, packets: &mut [Option<Mbuf>]) {
-    for packets in packets.chunks_mut(BURST) {
-        let mut places = [None; BURST];
-        if packets.len() > 1 && pf.states.len() > CACHED && pf.is_running() && !pf.is_locked() {
-            foresee(pf, level, direction, packets, &mut places);
-        }
-        for (slot, place) in packets.iter_mut().zip(places) {
+    if packets.len() < 2 || pf.states.len() <= CACHED || !pf.is_running() || pf.is_locked() {
+        for slot in packets {
             let Some(packet) = slot.take() else { continue };
-            if let Verdict::Pass(packet) = super::judge(pf, level, direction, ifindex, packet, place) {
+            if let Verdict::Pass(packet) = super::judge(pf, level, direction, ifindex, packet) {
+                *slot = Some(packet);
+            }
+        }
+        return;
+    }
+    for packets in packets.chunks_mut(BURST) {
+        let mut seen = [const { (None, None) }; BURST];
+        foresee(pf, level, direction, packets, &mut seen);
+        for (slot, seen) in packets.iter_mut().zip(seen) {
+            let Some(packet) = slot.take() else { continue };
+            if let Verdict::Pass(packet) = super::judge_read(pf, level, direction, ifindex, packet, seen) {
                 *slot = Some(packet);
             }
         }
@@ -37,26 +48,30 @@ pub(crate) fn judge(pf: &Pf, level: &SoftNet, direction: Direction, ifindex: u16
 }
 
 /// Fetches what the lookups of these packets will read, and says where they will look.
-fn foresee(
-    pf: &Pf,
-    level: &SoftNet,
-    direction: Direction,
-    packets: &mut [Option<Mbuf>],
-    places: &mut [Option<Place>; BURST],
-) {
+fn foresee(pf: &Pf, level: &SoftNet, direction: Direction, packets: &mut [Option<Mbuf>], seen: &mut [Seen; BURST]) {
     let _section = pf.read(level);
-    let tree = Tree::of(direction);
-    for (slot, place) in packets.iter_mut().zip(places.iter_mut()) {
-        let Some(mbuf) = slot.take() else { continue };
-        let mut packet = Packet::new(mbuf, direction);
-        if packet.parse().is_ok() && super::is_trackable(&packet) {
-            let at = pf.states.place(tree, &packet.key());
+    for (slot, (plain, place)) in packets.iter_mut().zip(seen.iter_mut()) {
+        let Some(mbuf) = slot else { continue };
+        *plain = Plain::read(mbuf, direction);
+        *place = match plain {
+            Some(plain) => Some(plain.place(pf, direction)),
+            None => slot.take().and_then(|mbuf| foresee_any(pf, direction, mbuf, slot)),
+        };
+        if let Some(at) = *place {
             pf.states.fetch_partition(at);
-            *place = Some(at);
         }
-        *slot = Some(packet.into_mbuf());
     }
-    for at in places.iter().flatten() {
-        pf.states.fetch_state(*at);
+    for at in seen.iter().filter_map(|(_, place)| *place) {
+        pf.states.fetch_state(at);
     }
+}
+
+/// Where the state of any packet stands, if it can have one. The packet goes back to where it was.
+#[inline(never)]
+fn foresee_any(pf: &Pf, direction: Direction, mbuf: Mbuf, back: &mut Option<Mbuf>) -> Option<Place> {
+    let mut packet = Packet::new(mbuf, direction);
+    let is_tracked = packet.parse().is_ok() && super::is_trackable(&packet);
+    let place = is_tracked.then(|| pf.states.place(Tree::of(direction), &packet.key()));
+    *back = Some(packet.into_mbuf());
+    place
 }

@@ -9,16 +9,19 @@ use super::{Filter, RESET, Refusal, translation};
 use crate::iface;
 use crate::packet::{Packet, Renumber, Transport, answer};
 use crate::state::proxy;
-use crate::state::tcp::{self, Fit};
+use crate::state::tcp::{self, Fit, Segment};
 use crate::state::{Body, Course, State};
 use crate::wire::tcp::TcpFlags;
 
 impl Filter<'_> {
     /// Lets a packet pass that belongs to a state, and moves the state on. False if there is none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn judge_known(&self, packet: &mut Packet) -> Result<bool, Refusal> {
         let key = packet.key();
-        let at = self.place.unwrap_or_else(|| self.place(packet.direction, &key));
+        let at = match self.place {
+            Some(place) => place,
+            None => self.place(packet.direction, &key),
+        };
         let Some(state) = self.find(at, &key) else {
             return Ok(false);
         };
@@ -60,28 +63,8 @@ impl Filter<'_> {
             }
             fit
         };
-        match fit {
-            Fit::Good if is_overload => {
-                self.end_overload(state);
-                return Err(Reason::SrcLimit.into());
-            }
-            Fit::Good => (),
-            Fit::Mismatch => {
-                self.explain(state, packet);
-                return Err(Reason::StateMismatch.into());
-            }
-            Fit::HalfOpen => {
-                return Err(Refusal {
-                    reason: Some(Reason::StateMismatch),
-                    answers: [answer(&self.pf.kernel, packet, &RESET), None],
-                    diverts: false,
-                });
-            }
-            Fit::Reused => {
-                self.pf.states.remove(state, self.level);
-                self.pf.stats.count_removals(1);
-                return Ok(false);
-            }
+        if fit != Fit::Good || is_overload {
+            return self.part(state, packet, fit);
         }
         if let Some(numbers) = numbers {
             packet.renumber(numbers).map_err(|_| Reason::Memory)?;
@@ -102,6 +85,32 @@ impl Filter<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// What becomes of a packet that does not go by the state that it has found. False: it goes on without one.
+    #[cold]
+    #[inline(never)]
+    fn part(&self, state: &State, packet: &Packet, fit: Fit) -> Result<bool, Refusal> {
+        match fit {
+            Fit::Good => {
+                self.end_overload(state);
+                Err(Reason::SrcLimit.into())
+            }
+            Fit::Mismatch => {
+                self.explain(state, packet);
+                Err(Reason::StateMismatch.into())
+            }
+            Fit::HalfOpen => Err(Refusal {
+                reason: Some(Reason::StateMismatch),
+                answers: [answer(&self.pf.kernel, packet, &RESET), None],
+                diverts: false,
+            }),
+            Fit::Reused => {
+                self.pf.states.remove(state, self.level);
+                self.pf.stats.count_removals(1);
+                Ok(false)
+            }
+        }
     }
 
     /// Moves a state on whose numbers are shifted, and says by how much those of this packet are.
@@ -146,8 +155,19 @@ impl Filter<'_> {
 }
 
 /// Moves a state on by a packet of it.
-#[inline]
+#[inline(always)]
 fn follow(body: &mut Body, packet: &Packet, forward: bool) -> Fit {
+    if let Transport::Tcp { header, data_len, .. } = &packet.transport
+        && tcp::proceed(body, &Segment::plain(header, *data_len), forward)
+    {
+        return Fit::Good;
+    }
+    follow_closely(body, packet, forward)
+}
+
+/// The same where it takes a closer look.
+#[inline(never)]
+fn follow_closely(body: &mut Body, packet: &Packet, forward: bool) -> Fit {
     match (&packet.transport, packet.segment()) {
         (Transport::Tcp { .. }, Some(segment)) => return tcp::track(body, &segment, forward),
         (Transport::Icmp { .. }, _) => body.timeout = Timeout::IcmpError,

@@ -85,12 +85,14 @@ impl Filter<'_> {
             ifindex,
             next: next.to_ip(packet.af),
         });
-        self.way.set(match (hop, copy) {
+        let way = match (hop, copy) {
             (Some(hop), copy) => Some(Ok(Way { copy, hop })),
             (None, true) => None,
             // The interface is gone, and any other would be the wrong one.
             (None, false) => Some(Err(Nowhere)),
-        });
+        };
+        self.has_way.set(way.is_some());
+        self.way.set(way);
     }
 }
 
@@ -146,7 +148,8 @@ pub(super) fn send_copy(
         }
         if !is_there {
             (direction, ifindex) = (Direction::Out, hop.ifindex);
-            match judge_one(pf, level, direction, ifindex, copy, None, false) {
+            let judged = judge_one(pf, level, direction, ifindex, copy, None, false);
+            match judged.map_or_else(|outcome| outcome, |packet| Outcome::Pass(packet, None)) {
                 Outcome::Pass(judged, again) | Outcome::Copied(judged, again, ..) => {
                     (copy, cut) = (judged, again.or(cut));
                 }
@@ -220,7 +223,8 @@ pub(super) fn divert(
             Err(None) => return Verdict::Drop,
         }
         (direction, ifindex) = (Direction::Out, hop.ifindex);
-        match judge_one(pf, level, direction, ifindex, packet, None, true) {
+        let judged = judge_one(pf, level, direction, ifindex, packet, None, true);
+        match judged.map_or_else(|outcome| outcome, |packet| Outcome::Pass(packet, None)) {
             Outcome::Pass(judged, again) => return send(pf, judged, hop, again.or(cut).as_ref()),
             Outcome::Copied(judged, again, copy, to) => {
                 let cut = again.or(cut);

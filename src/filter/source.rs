@@ -109,8 +109,17 @@ impl Filter<'_> {
 
     /// Called with the state's lock held, when a packet has moved a TCP state on: counts it at its source's node if the handshake is
     /// over now. True if the source has connected too often: the state is to go, and the body says so.
+    #[inline(always)]
     pub(super) fn count_connection(&self, state: &State, body: &mut Body) -> bool {
-        let Some(tie) = state.extra().and_then(|extra| extra.source.as_ref()) else {
+        let Some(extra) = state.extra() else {
+            return false;
+        };
+        self.count_tied(state, extra, body)
+    }
+
+    #[inline(never)]
+    fn count_tied(&self, state: &State, extra: &Extra, body: &mut Body) -> bool {
+        let Some(tie) = extra.source.as_ref() else {
             return false;
         };
         if tie.is_connected() || !body.is_established() {

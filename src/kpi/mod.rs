@@ -80,8 +80,16 @@ pub enum Problem {
 pub struct Stripe {
     /// Its number, less than [`STRIPES`].
     pub index: usize,
+    /// See [`is_own`](Self::is_own).
+    is_own: bool,
+}
+
+impl Stripe {
     /// Nobody else writes there.
-    pub is_own: bool,
+    #[inline(always)]
+    pub fn is_own(self) -> bool {
+        backend::HAS_OWN_STRIPES && self.is_own
+    }
 }
 
 /// How much a line of log matters, as syslog(3) grades it.

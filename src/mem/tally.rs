@@ -49,7 +49,7 @@ impl<const N: usize> Tally<N> {
     }
 
     /// Adds to several counters, in the stripe of the CPU that this runs on: who counts often for a packet asks for it once.
-    #[inline]
+    #[inline(always)]
     pub fn add_in<const K: usize>(&self, stripe: Stripe, amounts: [(usize, u64); K]) {
         let Some(lane) = self.stripes.get(stripe.index) else {
             debug_assert!(false);
@@ -60,7 +60,7 @@ impl<const N: usize> Tally<N> {
             let Some(counter) = lane.counters.get(at) else {
                 return;
             };
-            if stripe.is_own {
+            if stripe.is_own() {
                 counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
             } else {
                 counter.fetch_add(n, Ordering::Relaxed);

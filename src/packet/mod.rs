@@ -26,7 +26,7 @@ pub use answer::{answer, compose_segment};
 pub use fragment::{Cut, Front, Part};
 pub use quote::Quote;
 pub use renumber::Renumber;
-pub use rewrite::Rewrite;
+pub use rewrite::{Rewrite, rewrite_tcp_v4};
 pub use scrub::Timestamps;
 
 use crate::iface;
@@ -145,7 +145,7 @@ impl Packet {
     }
 
     /// Reads the headers, or says why the packet is to be dropped.
-    #[inline]
+    #[inline(always)]
     pub fn parse(&mut self) -> Result<(), Reason> {
         // The first segment may be empty.
         let first = match self.mbuf.head().first() {
@@ -159,7 +159,7 @@ impl Packet {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn parse_v4(&mut self) -> Result<(), Reason> {
         let mut room = None;
         let header: &ipv4::Header = self.mbuf.view(0, &mut room).map_err(reason)?;
@@ -306,19 +306,11 @@ impl Packet {
 
     /// The two ends as states know them: the one on our side of the interface, and the one on the other side. An ICMP query
     /// has its identifier at the near end; what has no ports has 0.
-    #[inline]
+    #[inline(always)]
     pub fn ends(&self) -> (Host, Host) {
         let (src_port, dst_port) = match &self.transport {
             Transport::Tcp { header, .. } => (header.src_port.get(), header.dst_port.get()),
-            Transport::Udp(header) => (header.src_port.get(), header.dst_port.get()),
-            Transport::Icmp {
-                header,
-                class: Class::Query | Class::Reply,
-            } => match self.direction {
-                Direction::Out => (header.id.get(), 0),
-                Direction::In => (0, header.id.get()),
-            },
-            _ => (0, 0),
+            _ => self.other_ports(),
         };
         let src = Host {
             addr: self.src,
@@ -334,8 +326,24 @@ impl Packet {
         }
     }
 
+    /// What stands for ports where it is not TCP.
+    #[inline(never)]
+    fn other_ports(&self) -> (u16, u16) {
+        match &self.transport {
+            Transport::Udp(header) => (header.src_port.get(), header.dst_port.get()),
+            Transport::Icmp {
+                header,
+                class: Class::Query | Class::Reply,
+            } => match self.direction {
+                Direction::Out => (header.id.get(), 0),
+                Direction::In => (0, header.id.get()),
+            },
+            _ => (0, 0),
+        }
+    }
+
     /// The key under which the packet's state stands in the tree of its direction.
-    #[inline]
+    #[inline(always)]
     pub fn key(&self) -> TreeKey {
         let (near, far) = self.ends();
         TreeKey {
@@ -357,15 +365,7 @@ impl Packet {
         else {
             return None;
         };
-        let mut segment = Segment {
-            seq: header.seq(),
-            end: header.end(*data_len),
-            ack: header.ack(),
-            flags: header.flags(),
-            window: header.window.get(),
-            wscale: None,
-            mss: 0,
-        };
+        let mut segment = Segment::plain(header, *data_len);
         if segment.flags.contains(tcp::TcpFlags::SYN) {
             self.read_options(usize::from(*header_len), &mut segment);
         }
@@ -399,7 +399,7 @@ impl Packet {
     }
 
     /// Reads the header that begins at `offset` of a packet that ends at `end`.
-    #[inline]
+    #[inline(always)]
     fn parse_transport(&mut self, offset: usize, end: usize) -> Result<(), Error> {
         if self.proto != Proto::TCP {
             return self.parse_other(offset, end);

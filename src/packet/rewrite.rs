@@ -5,7 +5,7 @@
 use zerocopy::FromBytes;
 
 use super::{Packet, Quote, Renumber, Transport};
-use crate::kpi::NoMemory;
+use crate::kpi::{Direction, Mbuf, NoMemory};
 use crate::state::Host;
 use crate::wire::checksum::{Delta, Sum};
 use crate::wire::{Addr, Af, Proto, icmp, ipv4, ipv6, tcp, udp};
@@ -114,6 +114,20 @@ pub(super) fn update(bytes: &mut [u8], offset: usize, change: impl FnOnce(u16) -
     if let Some(field) = bytes.get_mut(offset..).and_then(|rest| rest.first_chunk_mut::<2>()) {
         *field = change(u16::from_be_bytes(*field)).to_be_bytes();
     }
+}
+
+/// Gives a TCP packet new ends that is IPv4 without options.
+#[inline(never)]
+pub fn rewrite_tcp_v4(mbuf: &mut Mbuf, direction: Direction, rewrite: &Rewrite) -> Result<(), NoMemory> {
+    let layout = Layout {
+        af: Af::Inet,
+        proto: Proto::TCP,
+        offset: ipv4::HEADER_LEN,
+        has_id: false,
+    };
+    mbuf.settle_checksums(direction)?;
+    let bytes = mbuf.head_mut(ipv4::HEADER_LEN + tcp::HEADER_LEN)?;
+    rewrite.apply(bytes, &layout).ok_or(NoMemory)
 }
 
 impl Packet {

@@ -85,7 +85,7 @@ impl StateKey {
     }
 
     /// Whether this is the key under which the connection stands in `tree`.
-    #[inline]
+    #[inline(always)]
     pub fn is_at(&self, tree: Tree, key: &TreeKey) -> bool {
         let near = match tree {
             Tree::LanExt => &self.lan,
@@ -103,7 +103,7 @@ impl StateKey {
 
 impl TreeKey {
     /// What tells the key's place in a tree: uniformly spread for whoever does not know the secret, and shown to no packet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn spread(&self, secret: &SpreadKey, tree: Tree) -> u64 {
         let tail = self.tail(tree);
         match self.af {

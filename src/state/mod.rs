@@ -248,6 +248,12 @@ impl State {
         self.rule.iter().chain(&self.nat_rule).chain(anchor)
     }
 
+    /// Whether others than [`rule`](Self::rule) may count it.
+    #[inline]
+    pub fn has_more_rules(&self) -> bool {
+        self.nat_rule.is_some() || self.extra.is_some()
+    }
+
     /// The state's identity: its number, and the host that gave it.
     pub fn id(&self) -> (u64, u32) {
         (self.id, self.creator)

@@ -215,18 +215,14 @@ impl Partition {
         entry
     }
 
-    /// Looks for the state of this hash.
-    #[inline]
-    pub(super) fn search<'a>(&self, tree: Tree, hash: u64, depth: usize) -> Search<'a> {
-        match Slot::decode(self.pick(hash)) {
-            Some(state) if state.hash(tree) == hash => Search::Found(state),
-            _ => self.search_further(tree, hash, depth),
-        }
+    /// The state of this hash, if it is in the slot where a lookup looks first, as it nearly always is.
+    #[inline(always)]
+    pub(super) fn glance<'a>(&self, tree: Tree, hash: u64) -> Option<&'a State> {
+        Slot::decode(self.pick(hash)).filter(|state| state.hash(tree) == hash)
     }
 
-    /// The same where the slots do not tell at once: several have these sixteen bits, or it is in the treap, or nowhere.
-    #[inline(never)]
-    fn search_further<'a>(&self, tree: Tree, hash: u64, depth: usize) -> Search<'a> {
+    /// Looks for the state of this hash: several may have its upper bits, or it is in the treap, or nowhere.
+    pub(super) fn search<'a>(&self, tree: Tree, hash: u64, depth: usize) -> Search<'a> {
         for slot in &self.slots {
             let entry = slot.0.load(Ordering::Acquire);
             if (entry.addr() ^ hash as usize) >> ADDRESS == 0

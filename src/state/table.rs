@@ -116,7 +116,7 @@ impl StateTable {
     }
 
     /// Where this key stands in `tree`, whether there is a state or not.
-    #[inline]
+    #[inline(always)]
     pub fn place(&self, tree: Tree, key: &TreeKey) -> Place {
         Place {
             tree,
@@ -160,7 +160,7 @@ impl StateTable {
     }
 
     /// The same for a key whose place is known.
-    #[inline]
+    #[inline(always)]
     pub fn find_at<'a>(
         &'a self,
         at: Place,

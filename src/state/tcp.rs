@@ -29,7 +29,7 @@ use pf_abi::{
 };
 
 use super::{Body, Peer};
-use crate::wire::tcp::{MAX_WINDOW_SCALE, Seq, TcpFlags};
+use crate::wire::tcp::{self, MAX_WINDOW_SCALE, Seq, TcpFlags};
 
 /// How far an acknowledgment may be off what was seen sent: a window of the largest size without scaling, and a segment.
 const MAX_ACK_SKEW: u32 = 0xffff + 1500;
@@ -70,6 +70,20 @@ pub enum Fit {
 }
 
 impl Segment {
+    /// What counts of a segment whose options do not matter: of any but a SYN.
+    #[inline(always)]
+    pub fn plain(header: &tcp::Header, data_len: u16) -> Self {
+        Segment {
+            seq: header.seq(),
+            end: header.end(data_len),
+            ack: header.ack(),
+            flags: header.flags(),
+            window: header.window.get(),
+            wscale: None,
+            mss: 0,
+        }
+    }
+
     fn has(&self, flags: TcpFlags) -> bool {
         self.flags.intersects(flags)
     }
@@ -181,20 +195,10 @@ pub fn is_unheard(peer: &Peer) -> bool {
     !peer.is_known() && peer.seqhi == Seq(1) && !peer.stale
 }
 
-/// Judges a segment, and moves the state on if it is good. `forward`: it goes the way of the first one.
-#[inline]
-pub fn track(body: &mut Body, segment: &Segment, forward: bool) -> Fit {
-    if proceed(body, segment, forward) {
-        Fit::Good
-    } else {
-        track_any(body, segment, forward)
-    }
-}
-
-/// What most packets are: data or an acknowledgment in the middle of an established connection, with nothing odd about it. Comes to what
-/// [`track_any`] comes to, and where that takes a closer look, says false and changes nothing.
-#[inline]
-fn proceed(body: &mut Body, segment: &Segment, forward: bool) -> bool {
+/// Moves the state on by what most segments are: data or an acknowledgment in the middle of an established connection, with nothing odd
+/// about it. It comes to what [`track`] comes to; where that would have to look closer, this is false, and nothing has changed.
+#[inline(always)]
+pub fn proceed(body: &mut Body, segment: &Segment, forward: bool) -> bool {
     const CONTROLS: TcpFlags = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST);
     let (src, dst) = if forward {
         (&mut body.src, &mut body.dst)
@@ -235,9 +239,9 @@ fn proceed(body: &mut Body, segment: &Segment, forward: bool) -> bool {
     true
 }
 
-/// The same for any segment.
+/// Judges a segment, and moves the state on if it is good. `forward`: it goes the way of the first one.
 #[inline(never)]
-fn track_any(body: &mut Body, segment: &Segment, forward: bool) -> Fit {
+pub fn track(body: &mut Body, segment: &Segment, forward: bool) -> Fit {
     if segment.has(TcpFlags::SYN)
         && !segment.has(TcpFlags::ACK)
         && body.src.state >= TCPS_FIN_WAIT_2

@@ -159,8 +159,16 @@ impl PartitionedTree {
     }
 
     /// The state of this hash, linked or only just unlinked.
-    #[inline]
-    pub(super) fn find<'a>(&self, hash: u64, level: &SoftNet, _section: &'a ReadSection<'_>) -> Option<&'a State> {
+    #[inline(always)]
+    pub(super) fn find<'a>(&self, hash: u64, level: &SoftNet, section: &'a ReadSection<'_>) -> Option<&'a State> {
+        let count = self.count.load(Ordering::Acquire);
+        let found = self.partition(index(hash, count)).glance(self.tree, hash);
+        found.or_else(|| self.find_further(hash, level, section))
+    }
+
+    /// The same where a glance does not tell.
+    #[inline(never)]
+    fn find_further<'a>(&self, hash: u64, level: &SoftNet, _section: &'a ReadSection<'_>) -> Option<&'a State> {
         for _ in 0..ATTEMPTS {
             let count = self.count.load(Ordering::Acquire);
             let partition = self.partition(index(hash, count));

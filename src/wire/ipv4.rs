@@ -105,6 +105,15 @@ impl Header {
         }
     }
 
+    /// Whether it is IPv4 without options, and no fragment.
+    #[inline]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        const FRAGMENT: U16 = U16::new(Header::MORE_FRAGMENTS | Header::OFFSET_MASK);
+        self.version_len == 0x45
+            && u16::from_ne_bytes(self.frag.to_bytes()) & u16::from_ne_bytes(FRAGMENT.to_bytes()) == 0
+    }
+
     /// The source address.
     #[inline]
     #[must_use]

@@ -102,7 +102,7 @@ pub trait Bytes {
     /// # Errors
     ///
     /// [`Error::Short`] if the packet ends before it does.
-    #[inline]
+    #[inline(always)]
     fn view<'a, T>(&'a self, offset: usize, room: &'a mut Option<T>) -> Result<&'a T, Error>
     where
         T: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned,

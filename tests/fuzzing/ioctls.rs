@@ -151,9 +151,8 @@ impl Session {
         let mut rule = common::pass("anchored");
         if input.u8() & 1 != 0 {
             rule.src.addr.kind = PF_ADDR_TABLE;
-            rule.src
-                .addr
-                .set_tblname(TableName::new(*input.pick(&["one", "two"])).unwrap());
+            let name = *input.pick(&["one", "two"]);
+            rule.src.addr.set_tblname(TableName::new(name).unwrap());
         }
         patch(rule.as_mut_bytes(), input);
         let count = usize::from(input.u8() % 3);
@@ -164,7 +163,7 @@ impl Session {
     /// Filter rules that track sources, and a pool that gives a source the same address each time.
     fn load_tracking(&mut self, input: &mut Input<'_>) {
         let mut rule = common::pass("tracked");
-        rule.rule_flag = PFRULE_SRCTRACK | u32::from(input.u8() & 1) * PFRULE_RULESRCTRACK;
+        rule.rule_flag = PFRULE_SRCTRACK | (u32::from(input.u8() & 1) * PFRULE_RULESRCTRACK);
         rule.max_src_nodes = input.u8().into();
         rule.max_src_states = input.u8().into();
         patch(rule.as_mut_bytes(), input);

@@ -1,14 +1,18 @@
 //! mbuf(9) on a host: a packet in two vectors, so that a test can put the border between them wherever it hurts.
 
+use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
 use super::{NoMemory, memory};
 use crate::kpi::Direction;
 
-/// A packet, from its IP header on.
+/// A packet, from its IP header on: a pointer to it, as mbuf(9) has it, that is handed from call to call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mbuf {
+pub struct Mbuf(Box<Parts>);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Parts {
     /// The first segment.
     head: Vec<u8>,
     /// All that does not lie in the first segment.
@@ -21,35 +25,30 @@ pub struct Mbuf {
 }
 
 impl Mbuf {
+    fn of(head: Vec<u8>, rest: Vec<u8>) -> Self {
+        let parts = Parts {
+            head,
+            rest,
+            ..Parts::default()
+        };
+        Mbuf(Box::new(parts))
+    }
+
     /// A packet of these bytes in one segment.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
-        Mbuf {
-            head: bytes.into(),
-            rest: Vec::new(),
-            from_pf: false,
-            queue: 0,
-            refragmented: false,
-            tag: 0,
-        }
+        Mbuf::of(bytes.into(), Vec::new())
     }
 
     /// A packet whose first segment ends after `first` bytes.
     pub fn split(bytes: &[u8], first: usize) -> Self {
         let (head, rest) = bytes.split_at(first.min(bytes.len()));
-        Mbuf {
-            head: head.to_vec(),
-            rest: rest.to_vec(),
-            from_pf: false,
-            queue: 0,
-            refragmented: false,
-            tag: 0,
-        }
+        Mbuf::of(head.to_vec(), rest.to_vec())
     }
 
     /// All bytes of the packet.
     pub fn to_bytes(mut self) -> Vec<u8> {
-        self.head.append(&mut self.rest);
-        self.head
+        self.0.head.append(&mut self.0.rest);
+        self.0.head
     }
 
     /// A new packet of `len` zero bytes, in one segment.
@@ -66,7 +65,7 @@ impl Mbuf {
     /// The whole packet's length in bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.head.len() + self.rest.len()
+        self.0.head.len() + self.0.rest.len()
     }
 
     /// Whether there is no byte at all.
@@ -77,7 +76,7 @@ impl Mbuf {
     /// The first segment's bytes.
     #[inline]
     pub fn head(&self) -> &[u8] {
-        &self.head
+        &self.0.head
     }
 
     /// m_copydata(9): fills `to` from `offset` on, or says that the packet ends before.
@@ -98,7 +97,7 @@ impl Mbuf {
     pub fn visit(&self, offset: usize, len: usize, mut visit: impl FnMut(&[u8])) {
         let end = offset.saturating_add(len);
         let mut start = 0;
-        for segment in [&self.head, &self.rest] {
+        for segment in [&self.0.head, &self.0.rest] {
             let from = offset.clamp(start, start + segment.len()) - start;
             let to = end.clamp(start, start + segment.len()) - start;
             if from < to {
@@ -111,14 +110,14 @@ impl Mbuf {
     /// Makes the first `len` bytes contiguous and ours to write (m_pullup, m_makewritable), and gives them. `len` is at
     /// most the packet's length.
     pub fn head_mut(&mut self, len: usize) -> Result<&mut [u8], NoMemory> {
-        if self.head.len() < len {
+        if self.0.head.len() < len {
             if !memory::may_allocate() {
                 return Err(NoMemory);
             }
-            let missing = (len - self.head.len()).min(self.rest.len());
-            self.head.extend(self.rest.drain(..missing));
+            let missing = (len - self.0.head.len()).min(self.0.rest.len());
+            self.0.head.extend(self.0.rest.drain(..missing));
         }
-        self.head.get_mut(..len).ok_or(NoMemory)
+        self.0.head.get_mut(..len).ok_or(NoMemory)
     }
 
     /// m_split(9): keeps the first `at` bytes and gives the others, as a packet without marks. `at` is at most the packet's length;
@@ -127,38 +126,31 @@ impl Mbuf {
         if at > self.len() || !memory::may_allocate() {
             return Err(NoMemory);
         }
-        let (head, rest) = match at.checked_sub(self.head.len()) {
-            Some(at) => (Vec::new(), self.rest.split_off(at)),
-            None => (self.head.split_off(at), std::mem::take(&mut self.rest)),
+        let (head, rest) = match at.checked_sub(self.0.head.len()) {
+            Some(at) => (Vec::new(), self.0.rest.split_off(at)),
+            None => (self.0.head.split_off(at), std::mem::take(&mut self.0.rest)),
         };
-        Ok(Mbuf {
-            head,
-            rest,
-            from_pf: false,
-            queue: 0,
-            refragmented: false,
-            tag: 0,
-        })
+        Ok(Mbuf::of(head, rest))
     }
 
     /// m_cat(9): puts the bytes of another packet behind those of this one. Its marks are lost, and what a network interface has
     /// verified or is to compute is forgotten.
     pub fn append(&mut self, mut other: Self) {
-        self.rest.append(&mut other.head);
-        self.rest.append(&mut other.rest);
+        self.0.rest.append(&mut other.0.head);
+        self.0.rest.append(&mut other.0.rest);
     }
 
     /// m_adj(9): takes the first `len` bytes away.
     pub fn trim_front(&mut self, len: usize) {
-        let from_head = len.min(self.head.len());
-        self.head.drain(..from_head);
-        self.rest.drain(..(len - from_head).min(self.rest.len()));
+        let from_head = len.min(self.0.head.len());
+        self.0.head.drain(..from_head);
+        self.0.rest.drain(..(len - from_head).min(self.0.rest.len()));
     }
 
     /// m_adj(9): takes all but the first `len` bytes away.
     pub fn truncate(&mut self, len: usize) {
-        self.head.truncate(len);
-        self.rest.truncate(len - self.head.len());
+        self.0.head.truncate(len);
+        self.0.rest.truncate(len - self.0.head.len());
     }
 
     /// M_PREPEND(9): the packet with `len` bytes of zeros in front, at most 200. Where there is no memory, it is freed.
@@ -166,7 +158,7 @@ impl Mbuf {
         if len > Self::MOST_PREPENDED || !memory::may_allocate() {
             return None;
         }
-        self.head.splice(..0, std::iter::repeat_n(0, len));
+        self.0.head.splice(..0, std::iter::repeat_n(0, len));
         Some(self)
     }
 
@@ -181,12 +173,12 @@ impl Mbuf {
 
     /// Puts the packet into a queue, by its number.
     pub fn set_queue(&mut self, queue: u32) {
-        self.queue = queue;
+        self.0.queue = queue;
     }
 
     /// The number of the queue that it was put into; 0 for none.
     pub fn queue(&self) -> u32 {
-        self.queue
+        self.0.queue
     }
 
     /// A packet of the same bytes, and nothing else in common.
@@ -202,36 +194,36 @@ impl Mbuf {
     /// Whether pf sent this packet itself: it passes.
     #[inline]
     pub fn is_from_pf(&self) -> bool {
-        self.from_pf
+        self.0.from_pf
     }
 
     /// The number of the tag that a rule gave the packet; 0 for none.
     #[inline]
     pub fn tag(&self) -> u16 {
-        self.tag
+        self.0.tag
     }
 
     /// Gives the packet a tag.
     pub fn set_tag(&mut self, tag: u16) -> Result<(), NoMemory> {
-        self.tag = tag;
+        self.0.tag = tag;
         Ok(())
     }
 
     /// Marks the packet as pf's own.
     pub fn mark_from_pf(&mut self) -> Result<(), NoMemory> {
-        self.from_pf = true;
+        self.0.from_pf = true;
         Ok(())
     }
 
     /// Whether this is a fragment of what pf has put together and judged on the way in, and cut again.
     #[inline]
     pub fn is_refragmented(&self) -> bool {
-        self.refragmented
+        self.0.refragmented
     }
 
     /// Marks the packet as such a fragment.
     pub fn mark_refragmented(&mut self) -> Result<(), NoMemory> {
-        self.refragmented = true;
+        self.0.refragmented = true;
         Ok(())
     }
 }

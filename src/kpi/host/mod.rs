@@ -37,6 +37,8 @@ impl spin::RelaxStrategy for Relax {
 
 /// Stripes of what is counted for every packet.
 pub const STRIPES: usize = 16;
+/// Whether a stripe may be somebody's own.
+pub(super) const HAS_OWN_STRIPES: bool = true;
 
 /// The stripe that this thread counts in.
 #[inline]

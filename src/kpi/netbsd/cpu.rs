@@ -15,6 +15,8 @@ use super::ffi;
 
 /// Stripes of what is counted for every packet.
 pub const STRIPES: usize = 1 << BITS;
+/// Whether a stripe may be somebody's own.
+pub(in super::super) const HAS_OWN_STRIPES: bool = false;
 
 const BITS: u32 = 4;
 /// Multipliers that are tried before two CPUs have to share a stripe.

@@ -21,6 +21,7 @@ use core::ops::{Deref, DerefMut};
 use core::panic::PanicInfo;
 use core::ptr::NonNull;
 
+pub(super) use cpu::HAS_OWN_STRIPES;
 pub use cpu::{STRIPES, stripe};
 pub(crate) use ffi::exports;
 pub use mbuf::Mbuf;

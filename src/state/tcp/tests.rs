@@ -65,6 +65,29 @@ impl Segment {
     }
 }
 
+/// [`track`], and that [`proceed`] comes to the same or leaves it alone.
+fn track_both(body: &mut Body, segment: &Segment, forward: bool) -> Fit {
+    let seen = |body: &Body| (body.src, body.dst, body.timeout);
+    let mut other = Body {
+        unlinked: body.unlinked,
+        timeout: body.timeout,
+        course: body.course,
+        expire: body.expire,
+        packets: body.packets,
+        bytes: body.bytes,
+        src: body.src,
+        dst: body.dst,
+    };
+    let before = seen(body);
+    let fit = track(body, segment, forward);
+    if proceed(&mut other, segment, forward) {
+        assert_eq!((fit, seen(body)), (Fit::Good, seen(&other)), "{segment:?}");
+    } else {
+        assert_eq!(seen(&other), before, "{segment:?}");
+    }
+    fit
+}
+
 /// A connection that the client opens.
 struct Conversation(Body);
 
@@ -112,11 +135,11 @@ impl Conversation {
     }
 
     fn try_client(&mut self, segment: Segment) -> Fit {
-        track(&mut self.0, &segment, true)
+        track_both(&mut self.0, &segment, true)
     }
 
     fn try_server(&mut self, segment: Segment) -> Fit {
-        track(&mut self.0, &segment, false)
+        track_both(&mut self.0, &segment, false)
     }
 
     #[track_caller]
