@@ -29,7 +29,6 @@ fn bulk_passes_everything_pf_does_to_tcp_in_both_directions() {
         connection.echo().unwrap();
     }
     for side in [&network.client, &network.server] {
-        assert_eq!(side.counted("snmp", "Tcp:", "InErrs"), 0);
         assert_eq!(side.counted("snmp", "Tcp:", "InCsumErrors"), 0);
         assert_eq!(side.counted("snmp", "Ip:", "InHdrErrors"), 0);
     }
