@@ -190,8 +190,8 @@ class Idle:
             connection.sendall(b"E")
         check(self.alive() == count, "not all idle connections answer at the start")
 
-    def alive(self, patience=PATIENCE):
-        """How many answer a question of their own."""
+    def alive(self, patience=4 * PATIENCE):
+        """How many answer a question of their own. TCP asks again after as long a time as it has been silent."""
         waiting, answered = {}, 0
         for number, connection in enumerate(self.connections):
             question = f"{number} {time.monotonic()}".encode()
