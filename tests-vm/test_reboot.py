@@ -82,7 +82,8 @@ def live(fresh, variation, age):
             check(all(moved), f"the transfers went on behind the dump: {moved}")
         else:
             fresh.sh(f"pfs -l && pfs -w {STATES} -b")
-        check(not any(transfer.outcome for transfer in connections.transfers), "the transfers are under way")
+        outcomes = [transfer.outcome for transfer in connections.transfers]
+        check(not any(outcomes), f"the transfers are under way: {outcomes}")
         down = time.monotonic()
         restored = boot_again(fresh, scrub, keep, restore=True)
         outage = time.monotonic() - down
