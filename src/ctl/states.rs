@@ -10,7 +10,6 @@
 //! interface that is new gets its number under the control mutex. A state that brings its identity comes in under the mutex of
 //! [`Identities`](crate::state::Identities), which is taken with no other held.
 
-use core::mem::replace;
 use core::sync::atomic::Ordering;
 
 use pf_abi::{AF_UNSPEC, Be16, IfName, IocNatlook, IocState, IocStateKill, IocStates, RuleAddr, SyncState, UserPtr};
@@ -356,20 +355,7 @@ pub(super) fn kill(pf: &Pf, arg: &mut IocStateKill) -> Result<(), Errno> {
 
 /// Removes the states that match, and frees them. The answer is how many.
 fn remove(pf: &Pf, matches: impl Fn(&State) -> bool) -> u64 {
-    let mut removed = 0;
-    let mut from = Some(0);
-    while let Some(start) = from {
-        let level = SoftNet::raise();
-        let section = pf.read(&level);
-        from = (0..BATCH).try_fold(start, |from, _| {
-            let (_, next) = pf.states.sweep(from, &level, &section, |state| {
-                let ours = matches(state) && !replace(&mut state.lock(&level).unlinked, true);
-                removed += u64::from(ours);
-                ours
-            });
-            next
-        });
-    }
+    let removed = pf.states.remove_where(&pf.passive, matches);
     pf.stats.count_removals(removed);
     pf.states.reap(&pf.passive);
     removed

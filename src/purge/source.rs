@@ -3,8 +3,6 @@
 //! # Locking
 //! One partition at a time. The level is lowered in between, so that packets wait for none for long.
 
-use core::mem::replace;
-
 use pf_abi::Timeout;
 
 use crate::Pf;
@@ -15,8 +13,6 @@ use crate::state::State;
 
 /// Sources whose states are killed in one go.
 const FLUSHES: usize = 256;
-/// States that are looked at before a packet may come between.
-const BATCH: usize = 64;
 
 /// Seconds that a node is kept after its last state.
 pub(crate) fn lifetime(pf: &Pf, node: &Node) -> u32 {
@@ -53,20 +49,7 @@ pub(super) fn flush(pf: &Pf) {
         at = pf.sources.take_flushes(&SoftNet::raise(), from, &mut sources, FLUSHES);
     }
     sources.sort_unstable_by_key(|(node, _)| (node.af, node.addr));
-    let mut killed = 0;
-    let mut from = Some(0);
-    while let Some(start) = from {
-        let level = SoftNet::raise();
-        let section = pf.read(&level);
-        from = (0..BATCH).try_fold(start, |from, _| {
-            let (_, next) = pf.states.sweep(from, &level, &section, |state| {
-                let ours = is_of(state, &sources) && !replace(&mut state.lock(&level).unlinked, true);
-                killed += u64::from(ours);
-                ours
-            });
-            next
-        });
-    }
+    let killed = pf.states.remove_where(&pf.passive, |state| is_of(state, &sources));
     pf.stats.count_removals(killed);
 }
 

@@ -9,6 +9,7 @@
 //! else is taken.
 
 use core::alloc::Layout;
+use core::mem::replace;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -337,6 +338,27 @@ impl StateTable {
             self.remove(state, level);
         }
         (seen, next)
+    }
+
+    /// Removes the states that match, and says how many. Packets come between a few partitions and the next, and nothing is freed before
+    /// the next [`reap`](Self::reap).
+    pub fn remove_where(&self, passive: &Passive, matches: impl Fn(&State) -> bool) -> u64 {
+        const PARTITIONS: usize = 64;
+        let mut removed = 0;
+        let mut from = Some(0);
+        while let Some(start) = from {
+            let level = SoftNet::raise();
+            let section = passive.read(&level);
+            from = (0..PARTITIONS).try_fold(start, |from, _| {
+                let (_, next) = self.sweep(from, &level, &section, |state| {
+                    let ours = matches(state) && !replace(&mut state.lock(&level).unlinked, true);
+                    removed += u64::from(ours);
+                    ours
+                });
+                next
+            });
+        }
+        removed
     }
 
     /// A reference that outlives the partition's lock: the read section keeps the state's memory.
