@@ -437,34 +437,53 @@ impl<'a> Pf<'a> {
     }
 
     fn states_at_once(&mut self) -> Outcome<Vec<SyncState>> {
-        const SIZE: usize = size_of::<SyncState>();
-        let doing = "reading the states";
-        let mut argument = IocStates::default();
-        self.call(DIOCGETSTATES, &mut argument, doing)?;
+        let pointer_at = offset_of!(IocStates, buf);
+        self.all_at_once(
+            DIOCGETSTATES,
+            pointer_at,
+            |arg: &mut IocStates| &mut arg.len,
+            "reading the states",
+        )
+    }
+
+    /// All records of an ioctl that says how many bytes there are where it gets no room. `len` is the argument's length in bytes.
+    fn all_at_once<A, T>(
+        &mut self,
+        cmd: u64,
+        pointer_at: usize,
+        len: impl Fn(&mut A) -> &mut i32,
+        doing: &str,
+    ) -> Outcome<Vec<T>>
+    where
+        A: Default + FromBytes + IntoBytes + KnownLayout + Immutable,
+        T: Default + Clone + FromBytes + IntoBytes + KnownLayout + Immutable,
+    {
+        let size = size_of::<T>();
+        let mut argument = A::default();
+        self.call(cmd, &mut argument, doing)?;
         loop {
-            let asked =
-                usize::try_from(argument.len).map_err(|_| nonsense(DIOCGETSTATES, doing, "a negative length"))?;
+            let asked = usize::try_from(*len(&mut argument)).map_err(|_| nonsense(cmd, doing, "a negative length"))?;
             if asked == 0 {
                 return Ok(Vec::new());
             }
             // Room for some more, that may come to be in between; where there is none left over, it may be too little.
-            let count = (asked / SIZE + asked / SIZE / 8 + 16).min(i32::MAX as usize / SIZE);
-            let mut states = vec![SyncState::default(); count];
-            argument.len = (count * SIZE) as i32;
+            let count = (asked / size + asked / size / 8 + 16).min(i32::MAX as usize / size);
+            let mut records = vec![T::default(); count];
+            *len(&mut argument) = (count * size) as i32;
             let buffer = Buffer {
-                pointer_at: offset_of!(IocStates, buf),
-                bytes: as_bytes_mut(&mut states),
+                pointer_at,
+                bytes: as_bytes_mut(&mut records),
             };
-            self.raw(DIOCGETSTATES, argument.as_mut_bytes(), Some(buffer), doing)?;
-            let filled = usize::try_from(argument.len).unwrap_or(usize::MAX) / SIZE;
-            if filled < count || count == i32::MAX as usize / SIZE {
-                states.truncate(filled);
-                return Ok(states);
-            }
+            self.raw(cmd, argument.as_mut_bytes(), Some(buffer), doing)?;
+            let filled = usize::try_from(*len(&mut argument)).unwrap_or(usize::MAX) / size;
             if filled > count {
-                return Err(nonsense(DIOCGETSTATES, doing, "more states than there was room for"));
+                return Err(nonsense(cmd, doing, "more than there was room for"));
             }
-            argument.len = argument.len.saturating_mul(2);
+            if filled < count || count == i32::MAX as usize / size {
+                records.truncate(filled);
+                return Ok(records);
+            }
+            *len(&mut argument) = len(&mut argument).saturating_mul(2);
         }
     }
 
@@ -587,35 +606,13 @@ impl<'a> Pf<'a> {
 
     /// All source nodes.
     pub fn sources(&mut self) -> Outcome<Vec<SrcNode>> {
-        const SIZE: usize = size_of::<SrcNode>();
-        let doing = "reading the source nodes";
-        let mut argument = IocSrcNodes::default();
-        self.call(DIOCGETSRCNODES, &mut argument, doing)?;
-        loop {
-            let asked =
-                usize::try_from(argument.len).map_err(|_| nonsense(DIOCGETSRCNODES, doing, "a negative length"))?;
-            if asked == 0 {
-                return Ok(Vec::new());
-            }
-            // Room for some more, that may come to be in between; where there is none left over, it may be too little.
-            let count = (asked / SIZE + asked / SIZE / 8 + 16).min(i32::MAX as usize / SIZE);
-            let mut nodes = vec![SrcNode::default(); count];
-            argument.len = (count * SIZE) as i32;
-            let buffer = Buffer {
-                pointer_at: offset_of!(IocSrcNodes, buf),
-                bytes: as_bytes_mut(&mut nodes),
-            };
-            self.raw(DIOCGETSRCNODES, argument.as_mut_bytes(), Some(buffer), doing)?;
-            let filled = usize::try_from(argument.len).unwrap_or(usize::MAX) / SIZE;
-            if filled > count {
-                return Err(nonsense(DIOCGETSRCNODES, doing, "more nodes than there was room for"));
-            }
-            if filled < count || count == i32::MAX as usize / SIZE {
-                nodes.truncate(filled);
-                return Ok(nodes);
-            }
-            argument.len = argument.len.saturating_mul(2);
-        }
+        let pointer_at = offset_of!(IocSrcNodes, buf);
+        self.all_at_once(
+            DIOCGETSRCNODES,
+            pointer_at,
+            |arg: &mut IocSrcNodes| &mut arg.len,
+            "reading the source nodes",
+        )
     }
 
     /// Removes all source nodes.
