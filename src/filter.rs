@@ -177,7 +177,6 @@ fn judge_one(
         stripe,
         place,
         way: Cell::new(None),
-        has_way: Cell::new(false),
         reassemble_tcp: false,
         is_copy: !heard,
     };
@@ -211,7 +210,7 @@ fn judge_one(
     match filter.judge(&mut packet) {
         Ok(()) => {
             count(af, true, len);
-            if cut.is_none() && !filter.has_way.get() {
+            if cut.is_none() && filter.way.get().is_none() {
                 return Ok(packet.into_mbuf());
             }
             let way = filter.way.get();
@@ -275,8 +274,6 @@ struct Filter<'a> {
     place: Option<Place>,
     /// Where it goes, if not where the routing table says; or where an answer to it goes.
     way: Cell<Option<Result<route::Way, route::Nowhere>>>,
-    /// There is something in `way`.
-    has_way: Cell<bool>,
     /// A scrub rule with `reassemble tcp` is about the packet.
     reassemble_tcp: bool,
     /// It is a copy, which is to be in no other packet's way.

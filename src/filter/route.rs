@@ -71,7 +71,7 @@ impl Filter<'_> {
         }
     }
 
-    /// Notes where a packet goes whose connection began in direction `first`. False if there is no such interface.
+    /// Notes where a packet goes whose connection began in direction `first`.
     pub(super) fn note_route(&self, route: &Route, packet: &Packet, first: Direction) {
         let copy = match route.kind {
             abi::Route::To if packet.direction == first => false,
@@ -91,7 +91,6 @@ impl Filter<'_> {
             // The interface is gone, and any other would be the wrong one.
             (None, false) => Some(Err(Nowhere)),
         };
-        self.has_way.set(way.is_some());
         self.way.set(way);
     }
 }

@@ -11,7 +11,7 @@ use pf_abi::{Reason, RulesetKind};
 use super::{Filter, Refusal, is_trackable};
 use crate::kpi::Direction;
 use crate::mem::KArc;
-use crate::nat::{Choice, Source};
+use crate::nat::{Choice, Pool, Source};
 use crate::packet::{Packet, Transport};
 use crate::rule::{Config, Decision, Rule, Subject};
 use crate::state::{Host, StateKey, Tree, TreeKey};
@@ -103,6 +103,17 @@ impl Filter<'_> {
         })
     }
 
+    /// The rule of a list that is about the packet, and its pool; nothing where the rule begins with `no`.
+    fn asked<'s, 'c: 's>(
+        &'s self,
+        config: &'c Config,
+        kind: RulesetKind,
+        subject: &mut Subject,
+    ) -> Option<(&'c KArc<Rule>, &'s Pool)> {
+        let Decision { rule, .. } = config.first_match(kind, subject, &self.surroundings())?;
+        Some((rule, rule.pool(self.section)?))
+    }
+
     fn nat<'c>(
         &self,
         config: &'c Config,
@@ -110,10 +121,7 @@ impl Filter<'_> {
         subject: &mut Subject,
         locked: bool,
     ) -> Result<Option<Translation<'c>>, Refusal> {
-        let Some(Decision { rule, .. }) = config.first_match(RulesetKind::Nat, subject, &self.surroundings()) else {
-            return Ok(None);
-        };
-        let Some(pool) = rule.pool(self.section) else {
+        let Some((rule, pool)) = self.asked(config, RulesetKind::Nat, subject) else {
             return Ok(None);
         };
         let (near, far) = packet.ends();
@@ -161,10 +169,7 @@ impl Filter<'_> {
         packet: &Packet,
         subject: &mut Subject,
     ) -> Result<Option<Translation<'c>>, Refusal> {
-        let Some(Decision { rule, .. }) = config.first_match(RulesetKind::Rdr, subject, &self.surroundings()) else {
-            return Ok(None);
-        };
-        let Some(pool) = rule.pool(self.section) else {
+        let Some((rule, pool)) = self.asked(config, RulesetKind::Rdr, subject) else {
             return Ok(None);
         };
         let (near, far) = packet.ends();
