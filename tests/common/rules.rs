@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use pf_abi::*;
 
 use super::addr;
+use super::packets::TCP;
 
 /// A rule and the addresses of its pool.
 pub(crate) type Loaded = (Rule, Vec<PoolAddr>);
@@ -281,6 +282,19 @@ pub(crate) fn nat(to: &str) -> Loaded {
 /// `rdr -> to`
 pub(crate) fn rdr(to: &str) -> Loaded {
     translation(Action::Rdr, to)
+}
+
+/// A server of each family behind a firewall that is 192.0.2.1 and 2001:db8::1.
+pub(crate) fn two_servers() -> [Loaded; 2] {
+    [
+        rdr("10.0.0.3")
+            .on("em0")
+            .to("192.0.2.1")
+            .proto(TCP)
+            .dst_port(PortOp::Range, [80, 82])
+            .ports(80, 81),
+        rdr("fd00::3").on("em0").to("2001:db8::1").pass_on(),
+    ]
 }
 
 /// `no nat`

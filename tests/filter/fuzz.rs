@@ -26,15 +26,7 @@ fn gate() -> Gate {
         nat("192.0.2.1").on("em0").from("10.0.0.0/8").ports(1024, 1027),
         nat("2001:db8::1").on("em0").from("fd00::/8"),
     ])
-    .rdr(&[
-        rdr("10.0.0.3")
-            .on("em0")
-            .to("192.0.2.1")
-            .proto(TCP)
-            .dst_port(PortOp::Range, [80, 82])
-            .ports(80, 81),
-        rdr("fd00::3").on("em0").to("2001:db8::1").pass_on(),
-    ])
+    .rdr(&two_servers())
     .scrub(&[
         no_scrub().proto(GRE).inward(),
         scrub().on("em1").inward().with(PFRULE_FRAGCROP | PFRULE_NODF),

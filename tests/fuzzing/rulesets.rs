@@ -96,16 +96,7 @@ pub(crate) fn plain(aside: &Aside) -> Machine {
         nat("2001:db8::1").on("em0").from("fd00::/8"),
     ];
     load(&machine, RulesetKind::Nat, &nat);
-    let rdr = [
-        rdr("10.0.0.3")
-            .on("em0")
-            .to("192.0.2.1")
-            .proto(TCP)
-            .dst_port(PortOp::Range, [80, 82])
-            .ports(80, 81),
-        rdr("fd00::3").on("em0").to("2001:db8::1").pass_on(),
-    ];
-    load(&machine, RulesetKind::Rdr, &rdr);
+    load(&machine, RulesetKind::Rdr, &two_servers());
     machine.command(DIOCSTART).unwrap();
     machine
 }
