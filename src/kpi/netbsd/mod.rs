@@ -120,8 +120,7 @@ impl Kernel {
             (head, Some(6)) if head.len() >= 40 => true,
             _ => return,
         };
-        // SAFETY: the packet is a chain with a packet header, its IP header is in the first segment, and the stack
-        // consumes it.
+        // SAFETY: a chain with a packet header, and its IP header in the first segment; the stack consumes it.
         at_softnet(|| unsafe { ffi::pfk_output(packet.into_raw().as_ptr(), is_ipv6) });
     }
 
@@ -229,8 +228,7 @@ impl Kernel {
             Problem::Expired => 0,
             Problem::TooBig(mtu) => mtu,
         };
-        // SAFETY: the packet is a chain with a packet header, its IP header is in the first segment, and the stack
-        // consumes it.
+        // SAFETY: a chain with a packet header, and its IP header in the first segment; the stack consumes it.
         at_softnet(|| unsafe { ffi::pfk_report(packet.into_raw().as_ptr(), mtu, is_ipv6) });
     }
 
