@@ -141,7 +141,7 @@ impl PacketLog {
             missed: 0,
         };
         loop {
-            let goes_on = stop.wait(self.ready.as_fd())?;
+            let goes_on = target.wait()?;
             // What a stop leaves in the queue is still written.
             if let Err(error) = target.write(self.take()) {
                 warn!(path = %self.path.display(), %error, "logged packets can no longer be written");
@@ -183,6 +183,21 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// Waits until there is something to write, or it is time to stop: then false. Meanwhile the reader of a FIFO may go, and that is not
+    /// left to be seen at the next packet: whoever reads next would get the rest of a file.
+    fn wait(&mut self) -> nix::Result<bool> {
+        let ready = self.log.ready.as_fd();
+        let Some(stream) = self.stream.as_ref().filter(|_| self.log.is_fifo) else {
+            return self.stop.wait(ready);
+        };
+        let fifo = stream.writer.get_ref().get_ref().file.as_fd();
+        let (goes_on, is_unread) = self.stop.wait_or_unread(ready, fifo)?;
+        if is_unread {
+            self.leave();
+        }
+        Ok(goes_on)
+    }
+
     fn write(&mut self, packets: VecDeque<Logged>) -> Result<(), PcapError> {
         for packet in packets {
             if self.stream.is_none() {
@@ -233,14 +248,19 @@ impl<'a> Target<'a> {
     fn lost(&mut self, error: PcapError) -> Result<(), PcapError> {
         match error {
             PcapError::IoError(error) if self.log.is_fifo && error.kind() == ErrorKind::BrokenPipe => {
-                info!(path = %self.log.path.display(), "nobody reads the logged packets any more");
-                // What is in the buffer cannot be written either.
-                if let Some(stream) = self.stream.take() {
-                    let _ = stream.writer.into_inner().into_parts();
-                }
+                self.leave();
                 Ok(())
             }
             error => Err(error),
+        }
+    }
+
+    /// Ends the file of a reader that has gone.
+    fn leave(&mut self) {
+        info!(path = %self.log.path.display(), "nobody reads the logged packets any more");
+        // What is in the buffer cannot be written either.
+        if let Some(stream) = self.stream.take() {
+            let _ = stream.writer.into_inner().into_parts();
         }
     }
 }

@@ -48,6 +48,22 @@ impl Stop {
         self.wait_for(fd, PollFlags::POLLOUT)
     }
 
+    /// Waits until something can be read from `fd`, or nobody can read any more from the FIFO that `fifo` writes to: then true as the
+    /// second. False as the first if it is time to stop.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    pub fn wait_or_unread(&self, fd: BorrowedFd<'_>, fifo: BorrowedFd<'_>) -> nix::Result<(bool, bool)> {
+        let mut fds = [
+            PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
+            PollFd::new(fd, PollFlags::POLLIN),
+            // POLLERR is told without being asked for.
+            PollFd::new(fifo, PollFlags::empty()),
+        ];
+        poll_all(&mut fds, PollTimeout::NONE)?;
+        Ok((fds[0].any() != Some(true), fds[2].any() == Some(true)))
+    }
+
     fn wait_for(&self, fd: BorrowedFd<'_>, event: PollFlags) -> nix::Result<bool> {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN), PollFd::new(fd, event)];
         poll_all(&mut fds, PollTimeout::NONE)?;

@@ -120,7 +120,7 @@ fn each_reader_of_a_fifo_sees_packets_at_once() {
     let network = Network::new().with_way_back();
     let path = network.socket().with_file_name("pflog");
     mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-    let _router = router(&network, &path);
+    let mut router = router(&network, &path);
     let _firewall = Firewall::with_rules(&network, RULES);
     let blocked = network.client.udp(CLIENT_V4, (SERVER_V4, 4701));
     let passed = network.client.udp(CLIENT_V4, (SERVER_V4, 4702));
@@ -132,6 +132,9 @@ fn each_reader_of_a_fifo_sees_packets_at_once() {
         while !reader.next(&passed).contains("pass in on lan0") {
             assert!(Instant::now() < deadline);
         }
+        // Nor does it take a packet for the router to see that one has gone.
+        drop(reader);
+        router.wait_for("nobody reads the logged packets any more");
     }
 }
 
