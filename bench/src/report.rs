@@ -108,12 +108,15 @@ impl Report {
         if let Some(bytes) = record.allocated_bytes {
             print!(" ({bytes:.1} allocated)");
         }
-        if let (Some(baseline), Some(ratio)) = (record.baseline, record.ratio) {
+        if let Some(baseline) = record.baseline {
             let (value, unit) = match (record.baseline_ns, record.baseline_bytes) {
                 (Some(ns), _) => (ns, "ns"),
                 (None, bytes) => (bytes.unwrap_or_default(), "bytes"),
             };
-            print!("   {baseline} {value:>8.1} {unit}, {ratio:.1} times as much");
+            print!("   {baseline} {value:>8.1} {unit}");
+            if let Some(ratio) = record.ratio {
+                print!(", {ratio:.1} times as much");
+            }
         }
         println!();
         if let Some(json) = &mut self.json {

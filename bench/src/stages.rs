@@ -120,9 +120,8 @@ pub(crate) fn measure(passes: usize) -> anyhow::Result<Vec<Record>> {
             name,
             rules: Some(if with.filter { RULES } else { 0 }),
             ns: Some(tenths(whole - before.unwrap_or(0.0))),
-            baseline: before.map(|_| "without"),
+            baseline: before.map(|_| "added to"),
             baseline_ns: before.map(tenths),
-            ratio: before.map(|before| tenths(whole / before)),
             ..Record::default()
         });
     }

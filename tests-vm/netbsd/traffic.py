@@ -1,6 +1,7 @@
 """What two Linux stacks say to each other through the guest."""
 
 import hashlib
+import itertools
 import random
 import select
 import socket
@@ -80,7 +81,9 @@ class Server:
                 connection.sendall(digest.hexdigest().encode())
             elif what == b"D":
                 (length, pace) = struct.unpack("!QQ", receive(connection, 16))
-                send_stream(connection, length, pace)
+                # Without a length the stream goes on until they have no more to say.
+                is_over = (lambda sent: sent >= length) if length else lambda _: select.select([connection], [], [], 0)[0]
+                send_stream(connection, is_over, pace)
             connection.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
@@ -96,10 +99,12 @@ def receive(connection, length):
     return data
 
 
-def send_stream(connection, length, pace=0, moved=None):
-    """Sends a stream, `pace` bytes a second at most."""
+def send_stream(connection, is_over, pace=0, moved=None):
+    """Sends a stream, `pace` bytes a second at most, until so many bytes are enough."""
     began = time.monotonic()
-    for index in range(length // CHUNK):
+    for index in itertools.count():
+        if is_over(index * CHUNK):
+            return
         if pace and (ahead := began + index * CHUNK / pace - time.monotonic()) > 0:
             time.sleep(ahead)
         connection.sendall(chunk(index))
@@ -132,10 +137,12 @@ def connects(side, address, port, timeout=5):
 
 
 class Transfer:
-    """A stream of `length` bytes over a connection of its own, in a thread: `up` to the server, or `down` from it."""
+    """A stream over a connection of its own, in a thread: `up` to the server, or `down` from it. It is `length` bytes long, or goes on
+    until it is to finish."""
 
-    def __init__(self, side, address, port, direction, length, pace=0):
+    def __init__(self, side, address, port, direction, length=0, pace=0):
         self.length, self.direction, self.moved = length, direction, [0]
+        self.ends = False
         self.outcome, self.longest_stall = None, 0.0
         self.connection = connect(side, address, port)
         self.thread = threading.Thread(target=self.go, args=(pace,), daemon=True)
@@ -145,7 +152,7 @@ class Transfer:
         try:
             if self.direction == "up":
                 self.connection.sendall(b"U")
-                send_stream(self.connection, self.length, pace, self.moved)
+                send_stream(self.connection, self.is_over, pace, self.moved)
                 self.connection.shutdown(socket.SHUT_WR)
                 theirs = b""
                 while part := self.connection.recv(64):
@@ -160,17 +167,27 @@ class Transfer:
                     digest.update(data)
                     self.moved[0] += len(data)
                 theirs = digest.hexdigest()
-            self.outcome = "complete" if theirs == sum_of_stream(self.length) else "wrong checksum"
+            self.outcome = "complete" if theirs == sum_of_stream(self.length or self.moved[0]) else "wrong checksum"
         except OSError as error:
             self.outcome = f"failed: {error.strerror or error}"
+
+    def is_over(self, sent):
+        return sent >= self.length if self.length else self.ends
 
     def wait_for(self, bytes_moved, patience=PATIENCE):
         wait_until(lambda: self.moved[0] >= bytes_moved or self.outcome, f"{bytes_moved} bytes of a transfer", patience)
 
     def finish(self, patience=PATIENCE):
         """How it ended."""
+        self.ends = True
+        if not self.length and self.direction == "down":
+            try:
+                self.connection.shutdown(socket.SHUT_WR)
+            except OSError:
+                # It has ended by itself; the thread says how.
+                pass
         self.thread.join(patience)
-        return self.outcome or f"nothing in {patience:.0f} s, after {self.moved[0]} of {self.length} bytes"
+        return self.outcome or f"nothing in {patience:.0f} s, after {self.moved[0]} bytes"
 
     def complete(self, patience=120.0):
         outcome = self.finish(patience)

@@ -381,7 +381,7 @@ impl Model {
         };
         let forward = message.from == self.opener;
         let before = (state.0.src, state.0.dst);
-        let fit = track(&mut state.0, &segment, forward);
+        let fit = track_both(&mut state.0, &segment, forward);
         if fit == Fit::Good {
             self.forge(message, segment);
             return true;
@@ -445,7 +445,7 @@ impl Model {
         for forged in forged {
             let mut copy = Conversation::of(src, dst);
             assert_eq!(
-                track(&mut copy.0, &forged, forward),
+                track_both(&mut copy.0, &forged, forward),
                 Fit::Mismatch,
                 "{forged:?} for {src:?} {dst:?}"
             );
