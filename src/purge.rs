@@ -62,9 +62,10 @@ pub(crate) fn tick(pf: &Pf) {
         sweep.next = place.unwrap_or(0);
         pf.stats.count_removals(removed);
         source::expire(pf, &mut sweep.source);
-        proxy::tick(pf);
     }
     drop(sweep);
+    // With no mutex held, as it sends: an interface may wait for who waits for the mutex.
+    proxy::tick(pf);
     pf.identities.lock().forget(pf.kernel.uptime());
     source::flush(pf);
     pf.norm

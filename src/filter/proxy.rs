@@ -127,6 +127,15 @@ impl Filter<'_> {
     }
 }
 
+/// What a new client wants room in.
+enum Room<'a> {
+    /// The states of a rule, which has as many as it may have.
+    Of(&'a Rule),
+    OfTable,
+    /// The queue of those that were greeted.
+    OfQueue,
+}
+
 impl Filter<'_> {
     /// Whether the SYN of a new connection is the proxy's to answer.
     pub(super) fn is_to_be_proxied(&self, packet: &Packet, rule: Option<&Rule>) -> bool {
@@ -148,10 +157,12 @@ impl Filter<'_> {
         let isn = self.pf.isns.of_dst(&self.pf.kernel, key, packet.direction);
         (body.src, body.dst) = proxy::open(&segment, key.af, isn);
         body.course = Course::Proxied;
-        let is_full = self.pf.states.len() >= self.pf.states.limit()
-            || rule.is_some_and(|rule| rule.max_states != 0 && rule.states.load(Ordering::Relaxed) >= rule.max_states);
-        if is_full || self.pf.handshakes.greeted.is_full(self.level) {
-            self.forget_greeted(is_full);
+        let has_no_room = |rule: &&Rule| rule.max_states != 0 && rule.states.load(Ordering::Relaxed) >= rule.max_states;
+        match rule.filter(has_no_room) {
+            Some(rule) => self.forget_greeted(&Room::Of(rule)),
+            None if self.pf.states.len() >= self.pf.states.limit() => self.forget_greeted(&Room::OfTable),
+            None if self.pf.handshakes.greeted.is_full(self.level) => self.forget_greeted(&Room::OfQueue),
+            None => (),
         }
         Ok(())
     }
@@ -164,20 +175,29 @@ impl Filter<'_> {
         self.held([self.compose(state, End::Client, segment), None])
     }
 
-    /// Forgets the client that was greeted first, if it has not been heard of since, so that another one can be. For room in the
-    /// state table one has to be found that has not; some are looked at.
-    fn forget_greeted(&self, wants_room: bool) {
+    /// Forgets the client that was greeted first, if it has not been heard of since, so that another one can be. For room among states
+    /// one has to be found that has not; some are looked at.
+    fn forget_greeted(&self, room: &Room<'_>) {
         const MOST_PASSED: usize = 64;
         for _ in 0..MOST_PASSED {
             let Some(entry) = self.pf.handshakes.greeted.pop(self.level) else {
                 return;
             };
             let Some(state) = self.pf.states.find(Entry::TREE, &entry.key, self.level, self.section) else {
-                if wants_room {
-                    continue;
+                if matches!(room, Room::OfQueue) {
+                    return;
                 }
-                return;
+                continue;
             };
+            if let Room::Of(rule) = room
+                && !state
+                    .rule()
+                    .is_some_and(|of| core::ptr::eq(&raw const **of, &raw const **rule))
+            {
+                // One rule's limit is nothing to the clients of another.
+                self.pf.handshakes.greeted.push(entry, self.level);
+                continue;
+            }
             let is_waiting = {
                 let mut body = state.lock(self.level);
                 let is_waiting = !body.unlinked && body.src.state == PF_TCPS_PROXY_SRC && state.id() == entry.id;
@@ -188,7 +208,7 @@ impl Filter<'_> {
                 self.pf.states.remove(state, self.level);
                 self.pf.stats.count_removals(1);
             }
-            if is_waiting || !wants_room {
+            if is_waiting || matches!(room, Room::OfQueue) {
                 return;
             }
         }
@@ -309,6 +329,11 @@ pub(crate) fn tick(pf: &Pf) {
 fn ask_again(pf: &Pf, level: &SoftNet, entry: Entry) -> Option<Composed> {
     let now = pf.kernel.uptime();
     let section = pf.read(level);
+    // Whoever locks waits for this section.
+    if pf.is_locked() {
+        pf.handshakes.called.push(entry, level);
+        return None;
+    }
     let state = pf.states.find(Entry::TREE, &entry.key, level, &section)?;
     let gives_up = entry.tries + 1 >= TRIES;
     let segment = {

@@ -500,6 +500,38 @@ fn limits_hold_and_the_oldest_makes_room() {
 }
 
 #[test]
+fn the_limit_of_one_rule_costs_no_client_of_another() {
+    let rule = |port| pass().proto(TCP).port(port).flags(SYN, SYN | ACK).synproxy_state();
+    let gate = Gate::new(&[block(), rule(80).max(1), rule(25)]);
+    let there = ip("198.51.100.7", "10.0.0.1");
+    let syn = |from, port| there.tcp(&segment(from, port, SYN, 1, 0));
+    assert_eq!(gate.receive(&syn(2000, 25)), dropped(PROXIED));
+    gate.sent();
+    // The one that there may be is in the middle of a connection, so it does not make room.
+    let scene = Scene::new(gate, there.clone(), false);
+    scene.establish();
+    for from in 3000..3200 {
+        assert_eq!(scene.gate.receive(&syn(from, 80)), dropped(Reason::StateLimit));
+    }
+    let ports = |scene: &Scene| {
+        let dump = scene.gate.machine().dump();
+        let mut ports: Vec<u16> = dump.iter().map(|state| state.ext.port.get()).collect();
+        ports.sort();
+        ports
+    };
+    assert_eq!(ports(&scene), [1025, 2000]);
+    // A client of its own that was only greeted does, though others were greeted before.
+    let scene = {
+        let gate = Gate::new(&[block(), rule(80).max(1), rule(25)]);
+        Scene::new(gate, there.clone(), false)
+    };
+    for (from, port) in [(2000, 25), (2001, 25), (3000, 80), (3001, 80), (3002, 80)] {
+        assert_eq!(scene.gate.receive(&syn(from, port)), dropped(PROXIED));
+    }
+    assert_eq!(ports(&scene), [2000, 2001, 3002]);
+}
+
+#[test]
 fn a_handshake_outlives_dump_and_restore_at_each_stage() {
     for made in scenes() {
         let restored = |from: &Gate, gate: &Gate| {
