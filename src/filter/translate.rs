@@ -11,10 +11,11 @@ use pf_abi::{Reason, RulesetKind};
 use super::{Filter, Refusal, is_trackable};
 use crate::kpi::Direction;
 use crate::mem::KArc;
-use crate::nat::{Choice, Pool, Source};
+use crate::nat::{Choice, Current, Pool, Source};
 use crate::packet::{Packet, Transport};
 use crate::rule::{Config, Decision, Rule, Subject};
 use crate::state::{Host, StateKey, Tree, TreeKey};
+use crate::wire::icmp::Class;
 
 /// What a translation rule makes of a packet.
 pub(super) struct Translation<'c> {
@@ -44,6 +45,7 @@ impl Filter<'_> {
             return Ok(None);
         }
         if !is_trackable(packet) {
+            self.refuse_stray_error(config, packet, subject)?;
             return Ok(None);
         }
         match packet.direction {
@@ -69,6 +71,32 @@ impl Filter<'_> {
             });
         if is_of_binat || translates(config.first_match(kind(direction), subject, &around)) {
             return Err(Reason::Fragment.into());
+        }
+        Ok(())
+    }
+
+    /// An error that leaves, about something that has no state: it would show an address that is not to be seen outside. The one who
+    /// hears of nothing knows no more than before.
+    fn refuse_stray_error(&self, config: &Config, packet: &Packet, subject: &mut Subject) -> Result<(), Refusal> {
+        let is_error = matches!(
+            packet.transport,
+            Transport::Icmp {
+                class: Class::Error,
+                ..
+            }
+        );
+        if packet.direction == Direction::In || !is_error {
+            return Ok(());
+        }
+        let current = Current {
+            interfaces: self.interfaces,
+            section: self.section,
+        };
+        let hides = |pool: &Pool| pool.recall(&current, packet.src).is_none();
+        let asked =
+            |kind, subject: &mut Subject| self.asked(config, kind, subject).is_some_and(|(_, pool)| hides(pool));
+        if asked(RulesetKind::Binat, subject) || asked(RulesetKind::Nat, subject) {
+            return Err(Reason::StateMismatch.into());
         }
         Ok(())
     }

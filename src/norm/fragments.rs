@@ -102,6 +102,15 @@ impl Content {
             _ => 0,
         }
     }
+
+    /// Counts the fragments that are dropped with it. Those that have passed are not lost.
+    fn count_lost(&self, stats: &Stats) {
+        if let Content::Held(datagram) = self {
+            for _ in 0..datagram.len() {
+                stats.count(Reason::Fragment);
+            }
+        }
+    }
 }
 
 struct Slot {
@@ -249,7 +258,7 @@ impl Fragments {
             }
             Err(Refused::Repeated) => Err(Reason::Fragment),
             Err(Refused::Void) => {
-                table.make_void(at, key.is_strict());
+                table.make_void(at, key.is_strict(), stats);
                 Err(Reason::Fragment)
             }
             Err(Refused::NoMemory) => Err(Reason::Memory),
@@ -285,7 +294,7 @@ impl Fragments {
         let outcome = outcome.map_err(|refused| match refused {
             Refused::NoMemory => Reason::Memory,
             Refused::Void if strict => {
-                table.make_void(at, true);
+                table.make_void(at, true, stats);
                 Reason::Fragment
             }
             Refused::Void | Refused::Repeated => Reason::Fragment,
@@ -425,24 +434,20 @@ impl Table {
         content
     }
 
-    /// Drops an entry, and counts the fragments that it held. Those that have passed are not lost.
+    /// Drops an entry, and counts the fragments that it held.
     fn drop_counted(&mut self, at: u32, stats: &Stats) {
-        if let Content::Held(datagram) = self.remove(at) {
-            for _ in 0..datagram.len() {
-                stats.count(Reason::Fragment);
-            }
-        }
+        self.remove(at).count_lost(stats);
     }
 
-    /// Drops what an entry holds, and with `for_long` whatever comes of it later.
-    fn make_void(&mut self, at: u32, for_long: bool) {
+    /// Drops what an entry holds and counts it, and with `for_long` whatever comes of it later.
+    fn make_void(&mut self, at: u32, for_long: bool, stats: &Stats) {
         if !for_long {
-            self.remove(at);
+            self.drop_counted(at, stats);
             return;
         }
         let Some(slot) = self.slot(at) else { return };
         let before = (slot.content.weight(), slot.content.bytes());
-        slot.content = Content::Void;
+        replace(&mut slot.content, Content::Void).count_lost(stats);
         self.recount(before, (1, 0));
     }
 

@@ -53,7 +53,7 @@ pub fn answer(kernel: &Kernel, packet: &Packet, answer: &Answer) -> Option<Mbuf>
         Af::Inet => (Proto::ICMP, ipv4::HEADER_LEN + icmp::HEADER_LEN, ICMP_MAX),
         Af::Inet6 => (Proto::ICMPV6, ipv6::HEADER_LEN + icmp::HEADER_LEN, ICMP6_MAX),
     };
-    let quoted = usize::from(packet.len).min(most - headers);
+    let quoted = (packet.len as usize).min(most - headers);
     reply(
         kernel,
         packet,
@@ -161,7 +161,7 @@ impl Packet {
     /// Whether the checksum of the transport header is right, where it has one that covers no more than is here.
     pub(crate) fn checksum_is_valid(&self) -> bool {
         let offset = usize::from(self.offset);
-        let rest = usize::from(self.len).saturating_sub(offset);
+        let rest = (self.len as usize).saturating_sub(offset);
         let len = match &self.transport {
             Transport::Tcp { .. } | Transport::Icmp { .. } => rest,
             Transport::Udp(header) if header.has_checksum() => header.len.get().into(),

@@ -175,7 +175,7 @@ impl Packet {
             _ => 0,
         };
         let shows = if fragment.is_first() {
-            usize::from(self.len).saturating_sub(self.offset.into())
+            (self.len as usize).saturating_sub(self.offset.into())
         } else {
             usize::from(fragment.offset)
         };
@@ -231,7 +231,7 @@ impl Packet {
                 (front, data_at)
             }
         };
-        let len = usize::from(self.len).saturating_sub(data_at);
+        let len = (self.len as usize).saturating_sub(data_at);
         Ok(Some(Part {
             start: fragment.offset,
             end: fragment.end(len).map_err(reason)?,
@@ -253,11 +253,11 @@ impl Packet {
         if !Mbuf::copy(&self.mbuf, 0, header) {
             return Err(NoMemory);
         }
-        self.mbuf.truncate(usize::from(self.len.saturating_sub(back)));
+        self.mbuf.truncate(self.len.saturating_sub(back.into()) as usize);
         self.mbuf.trim_front(front.into());
         self.mbuf.head_mut(header_len)?.copy_from_slice(header);
-        self.len = self.len.saturating_sub(front).saturating_sub(back);
-        let (len, more) = (self.len, part.more || back != 0);
+        self.len = self.len.saturating_sub(front.into()).saturating_sub(back.into());
+        let (len, more) = (self.len as u16, part.more || back != 0);
         scrub::change_v4(&mut self.mbuf, |header| {
             let flags = header.frag.get() & ipv4::Header::DONT_FRAGMENT;
             let more = if more { ipv4::Header::MORE_FRAGMENTS } else { 0 };
@@ -275,7 +275,7 @@ impl Packet {
     /// Gives the packet up, without what lies behind it on the link.
     pub fn into_trimmed(self) -> Mbuf {
         let mut mbuf = self.mbuf;
-        mbuf.truncate(self.len.into());
+        mbuf.truncate(self.len as usize);
         mbuf
     }
 }

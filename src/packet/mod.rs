@@ -90,8 +90,8 @@ pub struct Packet {
     pub src: Addr,
     /// The destination address.
     pub dst: Addr,
-    /// Bytes, the IP header included.
-    pub len: u16,
+    /// Bytes, the IP header included: 40 more than 16 bits say, of an IPv6 packet that was put together from fragments.
+    pub len: u32,
     /// Where the transport header begins.
     offset: u16,
     /// There are IPv4 options, be it only padding, or an IPv6 routing header: it passes only by a rule with `allow-opts`.
@@ -172,7 +172,7 @@ impl Packet {
         self.proto = header.proto;
         self.src = header.src();
         self.dst = header.dst();
-        self.len = extent.total as u16;
+        self.len = extent.total as u32;
         self.offset = extent.header as u16;
         match header.fragment() {
             Some(fragment) => self.take_fragment(fragment, extent.total - extent.header),
@@ -194,7 +194,7 @@ impl Packet {
         self.proto = upper.proto;
         self.src = header.src();
         self.dst = header.dst();
-        self.len = u16::try_from(extent.total).map_err(|_| Reason::Short)?;
+        self.len = u32::try_from(extent.total).map_err(|_| Reason::Short)?;
         self.offset = upper.offset as u16;
         self.has_options = upper.met.contains(ipv6::Met::ROUTING);
         match upper.fragment {
@@ -292,7 +292,7 @@ impl Packet {
         };
         let mut print = Print {
             window: header.window.get(),
-            size: self.len,
+            size: self.len as u16,
             ttl,
             flags: ip_flags,
             ..Print::default()

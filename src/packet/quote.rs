@@ -35,7 +35,7 @@ impl Packet {
     /// [`Error::Fragment`].
     pub fn quote(&self) -> Result<Quote, Error> {
         let begin = usize::from(self.offset) + icmp::HEADER_LEN;
-        let available = usize::from(self.len).saturating_sub(begin);
+        let available = (self.len as usize).saturating_sub(begin);
         let mbuf = &self.mbuf;
         let (src, dst, proto, offset) = match self.af {
             Af::Inet => {
@@ -57,7 +57,7 @@ impl Packet {
                 if header.version() != 6 {
                     return Err(Error::Version);
                 }
-                let upper = ipv6::walk(mbuf, header.next_header, begin + ipv6::HEADER_LEN, self.len.into())?;
+                let upper = ipv6::walk(mbuf, header.next_header, begin + ipv6::HEADER_LEN, self.len as usize)?;
                 if !upper.has_header() {
                     return Err(Error::Fragment);
                 }
@@ -81,7 +81,7 @@ impl Packet {
 impl Quote {
     /// Reads what is there of the transport header at `offset`. The eight bytes that every error has to quote hold the ports.
     fn with_transport(mut self, error: &Packet, offset: usize) -> Result<Self, Error> {
-        let available = usize::from(error.len).saturating_sub(offset);
+        let available = (error.len as usize).saturating_sub(offset);
         let fixed = match self.proto {
             Proto::TCP => tcp::HEADER_LEN,
             Proto::UDP => udp::HEADER_LEN,

@@ -367,7 +367,10 @@ fn a_last_fragment_that_contradicts_another_makes_the_packet_void() {
                 gate.send(&fragment(&whole, start, &data_of(&whole)[start..end], more))
             };
             assert_eq!(send(case[0]), KEPT);
+            let counted = gate.machine().status().counters[Reason::Fragment as usize];
             assert_eq!(send(case[1]), LOST, "{case:?}");
+            let lost = gate.machine().status().counters[Reason::Fragment as usize] - counted;
+            assert_eq!(lost, 2, "both are counted");
             // Nothing is left of it; in IPv6, nothing more is taken either.
             assert_eq!(send((0, 32, true)), if ip.src.is_ipv4() { KEPT } else { LOST });
             assert_eq!(gate.machine().pf.norm().held(), 1);

@@ -309,7 +309,9 @@ pub(crate) fn judge(machine: &Machine, ifindex: u16, direction: Direction, packe
             Err(None)
         }
         Verdict::Drop => {
-            assert!(reasons.len() <= 1, "{reasons:?}");
+            // With a fragment, those may go that had waited for it.
+            let is_counted_once = reasons.len() <= 1 || reasons.iter().all(|reason| *reason == Reason::Fragment);
+            assert!(is_counted_once, "{reasons:?}");
             Err(reasons.first().copied())
         }
         // Others may have had to go for it.

@@ -253,6 +253,20 @@ fn an_error_about_nothing_goes_by_the_rules() {
 }
 
 #[test]
+fn an_error_about_nothing_does_not_leave_with_an_address_from_behind_nat() {
+    let about = ip("198.51.100.7", "10.0.0.1").udp(53, 1025, b"late");
+    let error = ip("10.0.0.1", "198.51.100.7").error(&about);
+    let own = ip("192.0.2.1", "198.51.100.7").error(&ip("198.51.100.7", "192.0.2.1").udp(53, 1025, b"late"));
+    let nat = nat("192.0.2.1").on("em0");
+    let gate = Gate::new(&[pass()]).nat(&[nat]);
+    assert_eq!(gate.send(&error), dropped(Reason::StateMismatch));
+    assert_eq!(gate.send(&own), Ok(own.clone()), "that of the firewall itself does");
+    // What nat has nothing to do with goes by the rules.
+    assert_eq!(gate.send_inside(&error), Ok(error.clone()));
+    assert_eq!(Gate::new(&[pass()]).send(&error), Ok(error));
+}
+
+#[test]
 fn an_error_that_does_not_fit_is_refused() {
     for family in FAMILIES {
         let gate = Gate::new(&[pass().keep_state()]);
