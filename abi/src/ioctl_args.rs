@@ -78,7 +78,7 @@ c_struct! {
     /// `struct pfioc_state`
     #[derive(Copy)]
     pub struct IocState {
-        /// Not used.
+        /// Which state, by number, where the record has no identity.
         pub nr: u32,
         #[doc(hidden)]
         pub _pad0: [u8; 4],

@@ -135,7 +135,6 @@ fn an_old_pf_cannot_say_whether_it_is_locked() {
     let dump = take(&mut pf).unwrap();
     assert!(!pf.locked);
     // It fails as a whole, and is never asked about one state: there that ioctl brings the kernel down.
-    pf.old_fashioned = true;
     assert!(put(&mut pf, &dump).is_err());
     assert!(!pf.locked);
     assert!(!pf.calls.contains(&DIOCADDSTATE));

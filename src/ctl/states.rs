@@ -117,12 +117,25 @@ fn export(pf: &Pf, from: u64, records: &mut [SyncState]) -> (usize, Option<u64>)
     (made, Some(from))
 }
 
-/// DIOCGETSTATE. ENOENT where there is no state of this identity.
+/// DIOCGETSTATE: the state of the identity that the record has, or by its number in a dump, where the record has none.
+///
+/// # Errors
+/// ENOENT for an identity that no state has, EBUSY for a number, EFAULT.
 pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocState) -> Result<(), Errno> {
     let mut record = SyncState::default();
     caller.memory.copyin(arg.state.0, record.as_mut_bytes())?;
     let id: u64 = transmute!(record.id);
     let id = (u64::from_be(id), record.creatorid);
+    let is_numbered = id == (0, 0);
+    let mut before = arg.nr;
+    let mut is_wanted = |state: &State| {
+        if !is_numbered {
+            return state.id() == id;
+        }
+        let is_it = before == 0;
+        before = before.saturating_sub(1);
+        is_it
+    };
     let mut from = Some(0);
     let mut found = false;
     while let Some(start) = from
@@ -136,13 +149,13 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocState) -> Result<()
                 return Some(from);
             }
             pf.states.walk_partition(from, &level, |state| {
-                found = state.id() == id && scene.export(state, &level, &mut record);
+                found = is_wanted(state) && scene.export(state, &level, &mut record);
                 !found
             })
         });
     }
     if !found {
-        return Err(Errno::Enoent);
+        return Err(if is_numbered { Errno::Ebusy } else { Errno::Enoent });
     }
     caller.memory.copyout(record.as_bytes(), arg.state.0)
 }
@@ -154,19 +167,20 @@ pub(super) fn add(pf: &Pf, caller: &Caller<'_>, arg: &mut IocState) -> Result<()
     insert(pf, &record)
 }
 
-/// DIOCADDSTATES: adds up to the first that must be refused, or cannot be read, and succeeds, unless not even the first can be
-/// read.
+/// DIOCADDSTATES: adds all, or up to the first that must be refused or cannot be read. DIOCBADDSTATES says how many those were.
 ///
 /// # Errors
-/// EINVAL for a length that is not one of whole records, EFAULT, ENOMEM; nothing is added then.
+/// EINVAL for a length that is not one of whole records, and nothing is added; else those of [`add`] for the one that was refused,
+/// EFAULT for one that cannot be read.
 pub(super) fn add_all(pf: &Pf, caller: &Caller<'_>, arg: &mut IocStates) -> Result<(), Errno> {
     let len = usize::try_from(arg.len).map_err(|_| Errno::Einval)?;
     if len % RECORD != 0 {
         return Err(Errno::Einval);
     }
-    let (done, _) = add_some(pf, caller, arg.buf, len / RECORD)?;
-    arg.len = bytes(done);
-    Ok(())
+    match add_some(pf, caller, arg.buf, len / RECORD)? {
+        (_, None) => Ok(()),
+        (_, Some(refusal)) => Err(refusal),
+    }
 }
 
 /// Adds `count` states up to the first that must be refused: how many, and why not the next. What cannot be read is refused with EFAULT,

@@ -502,7 +502,7 @@ impl Machine {
         result
     }
 
-    /// DIOCADDSTATES: how many were added.
+    /// DIOCADDSTATES: how many, if all were added.
     pub(crate) fn add_states(&self, states: &[SyncState]) -> Result<usize, Errno> {
         let at = self.memory.put(states.as_bytes());
         let mut arg = IocStates {

@@ -192,8 +192,28 @@ fn one_state_is_found_by_its_identity() {
         assert_eq!(get(&machine, state.id, state.creatorid), Ok(*state));
         assert_eq!(get(&machine, state.id, state.creatorid ^ 1), Err(Errno::Enoent));
     }
-    assert_eq!(get(&machine, [0, 0], 0), Err(Errno::Enoent));
     assert_eq!(get(&Machine::new(), dump[0].id, dump[0].creatorid), Err(Errno::Enoent));
+}
+
+#[test]
+fn states_are_told_by_number() {
+    let machine = with_states(0..300);
+    let told = |nr| {
+        let at = machine.memory.put(SyncState::default().as_bytes());
+        let mut arg = IocState {
+            nr,
+            state: at,
+            ..IocState::default()
+        };
+        let result = machine.read_ioctl(DIOCGETSTATE, &mut arg);
+        let record = machine.memory.take(at);
+        result.map(|()| SyncState::read_from_bytes(&record).unwrap())
+    };
+    let all: Vec<_> = (0..300).map(|nr| told(nr).unwrap()).collect();
+    assert_eq!(all, machine.dump());
+    for behind in [300, 301, u32::MAX] {
+        assert_eq!(told(behind), Err(Errno::Ebusy));
+    }
 }
 
 #[test]

@@ -487,7 +487,7 @@ impl<'a> Pf<'a> {
         }
     }
 
-    /// Adds states in their order up to the first that is refused: how many were added.
+    /// Adds states in their order: how many, which are all. After an error those before the one that was refused are there.
     pub fn add_states(&mut self, states: &mut [SyncState]) -> Outcome<usize> {
         const SIZE: usize = size_of::<SyncState>();
         let doing = "adding states";
@@ -563,29 +563,6 @@ impl<'a> Pf<'a> {
             ..BulkLock::default()
         };
         self.call(DIOCBLOCK, &mut argument, doing)
-    }
-
-    /// Adds one state. `Ok(Err(_))` is the number with which it was refused.
-    pub fn add_state(&mut self, state: &mut SyncState) -> Outcome<Result<(), Errno>> {
-        let mut argument = IocState::default();
-        let buffer = Buffer {
-            pointer_at: offset_of!(IocState, state),
-            bytes: state.as_mut_bytes(),
-        };
-        match self.raw(DIOCADDSTATE, argument.as_mut_bytes(), Some(buffer), "adding a state") {
-            Ok(()) => Ok(Ok(())),
-            Err(IoctlError {
-                failure: Failure::Refused(errno),
-                ..
-            }) if matches!(
-                errno.0,
-                pf_abi::errno::EEXIST | pf_abi::errno::EINVAL | pf_abi::errno::ENOMEM | pf_abi::errno::ENOSPC
-            ) =>
-            {
-                Ok(Err(errno))
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// Removes all states, or those of an interface: how many, as far as a byte can say.

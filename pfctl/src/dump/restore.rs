@@ -93,33 +93,16 @@ fn add_batch(
         };
         let (added, reason) = match told {
             Some(told) => told,
+            // All, or an error.
             None => (held.pf()?.add_states(&mut states[next..])?, None),
         };
         let behind = next + added;
         summary.loaded += added;
         summary.without_rule += have_rules[next..behind].iter().filter(|has| !**has).count();
-        if let Some(refused) = states.get_mut(behind) {
-            if let Some(reason) = reason {
-                *summary.refused.entry(reason).or_insert(0) += 1;
-            } else if tells_why {
-                add_one(&mut held.pf()?, refused, have_rules[behind], summary)?;
-            } else {
-                *summary.refused.entry(Errno(errno::EINVAL)).or_insert(0) += 1;
-            }
+        if let Some(reason) = reason {
+            *summary.refused.entry(reason).or_insert(0) += 1;
         }
         next = behind + 1;
-    }
-    Ok(())
-}
-
-/// Asks why a state was refused; it may be taken after all, when what was in its way is gone.
-fn add_one(pf: &mut Pf<'_>, state: &mut SyncState, has_rule: bool, summary: &mut Summary) -> Result<(), LockError> {
-    match pf.add_state(state)? {
-        Ok(()) => {
-            summary.loaded += 1;
-            summary.without_rule += usize::from(!has_rule);
-        }
-        Err(errno) => *summary.refused.entry(errno).or_insert(0) += 1,
     }
     Ok(())
 }

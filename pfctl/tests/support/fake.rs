@@ -46,8 +46,6 @@ pub(crate) struct FakePf {
     pub(crate) before_call: Option<fn(&FakePf)>,
     /// States that come to be at every DIOCGETSTATES.
     pub(crate) growing: usize,
-    /// Whether DIOCADDSTATES fails as a whole, as NetBSD's own does.
-    pub(crate) old_fashioned: bool,
 }
 
 type Answer = Result<(), i32>;
@@ -157,18 +155,7 @@ impl FakePf {
         let given = <[SyncState]>::ref_from_bytes(bytes).unwrap();
         with(argument, |states: &mut IocStates| {
             assert_eq!(states.len as usize, size_of_val(given));
-            let mut added = 0;
-            for state in given {
-                match self.add(state) {
-                    Ok(()) => added += 1,
-                    Err(number) if self.old_fashioned => return Err(number),
-                    Err(_) => break,
-                }
-            }
-            if !self.old_fashioned {
-                states.len = (added * size_of::<SyncState>()) as i32;
-            }
-            Ok(())
+            given.iter().try_for_each(|state| self.add(state))
         })
     }
 
@@ -406,10 +393,6 @@ impl FakePf {
             }
             DIOCGETSTATES => self.get_states(argument, buffer),
             DIOCADDSTATES => self.add_states(argument, buffer),
-            DIOCADDSTATE => {
-                let state = SyncState::read_from_bytes(buffer.expect("a state").bytes).unwrap();
-                self.add(&state)
-            }
             DIOCCLRSTATES => with(argument, |kill: &mut IocStateKill| {
                 kill.af = self.states.len() as u8;
                 self.states.clear();
