@@ -1,21 +1,27 @@
 //! Ioctls over fingerprints of operating systems.
 //!
+//! # Life cycle
+//! pfctl(8) flushes them and adds all it knows before it loads rules. Packets go by what there was until the rules are committed, or
+//! until nobody has changed them, and nobody loads anything, for a while.
+//!
 //! # Locking
 //! The control mutex.
 
 use pf_abi::OsfpIoctl;
 
-use super::Control;
+use super::{Control, rules};
 use crate::Pf;
 use crate::kpi::{Errno, LogLevel};
 use crate::mem::KBox;
 
-/// DIOCOSFPFLUSH.
+/// Seconds in which nothing changes before packets see it without a commit.
+const QUIET: u32 = 2;
+
+/// DIOCOSFPFLUSH. Packets go on with what there was, as do those of DIOCOSFPADD: pfctl(8) loads others right after.
 pub(super) fn flush(pf: &Pf) -> Result<(), Errno> {
     let mut control = pf.control.lock();
     control.fingerprints.clear();
-    control.has_new_fingerprints = true;
-    // While pfctl(8) loads others right after, packets are better off with the old ones: see `publish`.
+    control.fingerprints_changed = Some(pf.kernel.uptime());
     Ok(())
 }
 
@@ -23,7 +29,7 @@ pub(super) fn flush(pf: &Pf) -> Result<(), Errno> {
 pub(super) fn add(pf: &Pf, arg: &OsfpIoctl) -> Result<(), Errno> {
     let mut control = pf.control.lock();
     control.fingerprints.add(arg)?;
-    control.has_new_fingerprints = true;
+    control.fingerprints_changed = Some(pf.kernel.uptime());
     Ok(())
 }
 
@@ -37,15 +43,23 @@ pub(super) fn get(pf: &Pf, arg: &mut OsfpIoctl) -> Result<(), Errno> {
     }
 }
 
+/// Makes what has been left alone for a while what packets see. Once a second.
+pub(super) fn settle(pf: &Pf, control: &mut Control) {
+    let is_over = |at| pf.kernel.uptime().saturating_sub(at) >= QUIET;
+    if control.fingerprints_changed.is_some_and(is_over) && !rules::anybody_loads(pf) {
+        publish(pf, control);
+    }
+}
+
 /// Makes what was added what packets see. Without memory they go on with what there was.
 pub(super) fn publish(pf: &Pf, control: &mut Control) {
-    if !control.has_new_fingerprints {
+    if control.fingerprints_changed.is_none() {
         return;
     }
     match control.fingerprints.copy().and_then(KBox::new) {
         Ok(new) => {
             drop(pf.fingerprints.replace(new, &pf.passive));
-            control.has_new_fingerprints = false;
+            control.fingerprints_changed = None;
         }
         Err(_) => pf.kernel.log(
             LogLevel::Error,

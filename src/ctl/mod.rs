@@ -58,8 +58,8 @@ pub(crate) struct Control {
     since: u32,
     /// Fingerprints of operating systems.
     fingerprints: Fingerprints,
-    /// They are others than packets see.
-    has_new_fingerprints: bool,
+    /// Since when, in seconds of uptime, they are others than packets see.
+    fingerprints_changed: Option<u32>,
 }
 
 impl Control {
@@ -71,7 +71,7 @@ impl Control {
             status_interface: IfName::EMPTY,
             since: 0,
             fingerprints: Fingerprints::new(),
-            has_new_fingerprints: false,
+            fingerprints_changed: None,
         })
     }
 
@@ -93,6 +93,7 @@ pub(crate) fn sweep_tables(pf: &Pf) {
     if control.tables.sweep(&pf.passive) {
         rules::sweep(pf, &mut control);
     }
+    fingerprints::settle(pf, &mut control);
 }
 
 /// What an ioctl needs its caller to be allowed.
@@ -196,7 +197,7 @@ static IOCTLS: &[Ioctl] = &[
     write(DIOCXROLLBACK, |pf, caller, arg| {
         rules::roll_back(pf, caller, view(arg)?)
     }),
-    write(DIOCBEGINADDRS, |pf, _, arg| pool::begin(pf, view(arg)?)),
+    write(DIOCBEGINADDRS, |pf, caller, arg| pool::begin(pf, caller, view(arg)?)),
     write(DIOCADDADDR, |pf, _, arg| pool::add(pf, view(arg)?)),
     write(DIOCADDRULE, |pf, caller, arg| rules::add(pf, caller, view(arg)?)),
     write(DIOCCHANGERULE, |pf, caller, arg| rules::change(pf, caller, view(arg)?)),
@@ -212,7 +213,7 @@ static IOCTLS: &[Ioctl] = &[
     read(DIOCGETSTATES, |pf, caller, arg| states::dump(pf, caller, view(arg)?)),
     read(DIOCGETSTATE, |pf, caller, arg| states::get(pf, caller, view(arg)?)),
     write(DIOCADDSTATES, |pf, caller, arg| states::add_all(pf, caller, view(arg)?)).at_any_level(),
-    write(DIOCADDSTATE, |pf, caller, arg| states::add(pf, caller, view(arg)?)).at_any_level(),
+    write(DIOCADDSTATE, |pf, caller, arg| states::add(pf, caller, view(arg)?)),
     write(DIOCCLRSTATES, |pf, _, arg| states::clear(pf, view(arg)?)),
     write(DIOCKILLSTATES, |pf, _, arg| states::kill(pf, view(arg)?)),
     read(DIOCNATLOOK, |pf, _, arg| states::look_up(pf, view(arg)?)),

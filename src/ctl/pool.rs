@@ -1,7 +1,8 @@
 //! Ioctls over the pools of rules: what a translation gives out, and where `route-to` and its like lead.
 //!
 //! # Life cycle
-//! DIOCBEGINADDRS and DIOCADDADDR gather the addresses of the rule that comes next, which takes them along. DIOCCHANGEADDR changes the
+//! DIOCBEGINADDRS and DIOCADDADDR gather the addresses of the rule that comes next, which takes them along; they go with whoever began.
+//! DIOCCHANGEADDR changes the
 //! pool of a rule that is loaded: another pool is put in its place, so that a packet sees it as it was or as it is.
 //!
 //! # Locking
@@ -15,7 +16,7 @@ use super::rules::{self, List, kind_of};
 use super::{Control, interfaces, name, tables};
 use crate::Pf;
 use crate::iface;
-use crate::kpi::{Errno, SoftNet};
+use crate::kpi::{Caller, Errno, SoftNet};
 use crate::mem::{KArc, KVec};
 use crate::rule::Rule;
 
@@ -23,11 +24,10 @@ use crate::rule::Rule;
 const MAX_ADDRESSES: usize = 1 << 16;
 
 /// DIOCBEGINADDRS.
-pub(super) fn begin(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
-    let staging = &mut pf.control.lock().staging;
-    staging.pool = KVec::new();
-    staging.pool_ticket = staging.pool_ticket.wrapping_add(1);
-    arg.ticket = staging.pool_ticket;
+pub(super) fn begin(pf: &Pf, caller: &Caller<'_>, arg: &mut IocPoolAddr) -> Result<(), Errno> {
+    let mut control = pf.control.lock();
+    arg.ticket = control.staging.begin_pool(caller.owner);
+    rules::join_loaders(pf, caller.owner);
     Ok(())
 }
 
@@ -78,13 +78,9 @@ pub(super) fn add(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
     Ok(control.staging.pool.push(address)?)
 }
 
-/// The rule that a call is about. EBUSY where there is none.
+/// The rule that a call is about, by its number. EBUSY where there is none.
 fn rule<'a>(rules: &'a [KArc<Rule>], arg: &IocPoolAddr) -> Result<&'a KArc<Rule>, Errno> {
-    let rule = match arg.r_last {
-        0 => rules.get(arg.r_num as usize),
-        _ => rules.last(),
-    };
-    rule.ok_or(Errno::Ebusy)
+    rules.get(arg.r_num as usize).ok_or(Errno::Ebusy)
 }
 
 /// Does something with the pool of a loaded rule. EBUSY where there is no such rule, or no such anchor.
@@ -155,13 +151,16 @@ pub(super) fn change(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
     };
     let mut control = pf.control.lock();
     let list = list_with_ticket(&control, arg)?;
-    let rule = rules::with_list(pf, list, |rules| rule(rules, arg).cloned())?;
+    let rule = rules::with_list(pf, list, |rules| match arg.r_last {
+        0 => rule(rules, arg).cloned(),
+        _ => rules.last().cloned().ok_or(Errno::Ebusy),
+    })?;
     let changed = (|| {
         let new = match ifname {
             Some(ifname) => Some(address(pf, &mut control, &arg.addr, ifname)?),
             None => None,
         };
-        let addresses = changed(with_pool(pf, arg, list, copy)??, new, change, arg.nr)?;
+        let addresses = changed(copy(pf, &rule)?, new, change, arg.nr)?;
         let home = control.staging.anchors.name(list.ruleset).cloned();
         let home = home.ok_or(Errno::Ebusy)?;
         let mut tables = KVec::with_capacity(addresses.len())?;
@@ -175,8 +174,11 @@ pub(super) fn change(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
     changed
 }
 
-/// The same addresses, with room for another.
-fn copy(pool: &[PoolAddr]) -> Result<KVec<PoolAddr>, Errno> {
+/// The addresses of a rule, with room for another.
+fn copy(pf: &Pf, rule: &Rule) -> Result<KVec<PoolAddr>, Errno> {
+    let level = SoftNet::raise();
+    let section = pf.read(&level);
+    let pool = rule.addresses(&section);
     let mut copy = KVec::with_capacity(pool.len() + 1)?;
     for address in pool {
         copy.push(*address)?;

@@ -16,8 +16,8 @@ use core::mem::{offset_of, take};
 use core::sync::atomic::Ordering;
 
 use pf_abi::{
-    Action, AnchorPath, Change, IfName, IocRule, IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PF_GET_NONE,
-    PoolAddr, RulesetKind,
+    Action, AnchorPath, Change, IfName, IocRule, IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PoolAddr,
+    RulesetKind,
 };
 use zerocopy::IntoBytes;
 
@@ -53,6 +53,8 @@ pub(super) struct Staging {
     pub(super) pool_ticket: u32,
     /// The addresses of the next rule's pool.
     pub(super) pool: KVec<PoolAddr>,
+    /// Who gathers them.
+    pool_owner: u64,
 }
 
 /// A list that is being loaded.
@@ -98,7 +100,22 @@ impl Staging {
             last_ticket: 0,
             pool_ticket: 0,
             pool: KVec::new(),
+            pool_owner: NOBODY,
         })
+    }
+
+    /// An empty pool for this owner's next rule; the answer is its ticket, and the one before is no good any more.
+    pub(super) fn begin_pool(&mut self, owner: u64) -> u32 {
+        self.pool = KVec::new();
+        self.pool_owner = owner;
+        self.pool_ticket = self.pool_ticket.wrapping_add(1);
+        self.pool_ticket
+    }
+
+    /// The pool, for its rule.
+    fn take_pool(&mut self) -> KVec<PoolAddr> {
+        self.pool_owner = NOBODY;
+        take(&mut self.pool)
     }
 
     /// A list of a ruleset that there is.
@@ -335,14 +352,29 @@ const SEVERAL: u64 = u64::MAX;
 /// Notes who is loading lists, so that the others can end without a look.
 fn note_loader(pf: &Pf, control: &Control) {
     let open = control.staging.rulesets.iter().flat_map(|lists| lists.iter());
-    let loader = open
-        .filter(|staged| staged.open)
-        .fold(NOBODY, |loader, staged| match loader {
-            NOBODY => staged.owner,
-            loader if loader == staged.owner => loader,
-            _ => SEVERAL,
-        });
-    pf.loader.store(loader, Ordering::Relaxed);
+    let owners = open.filter(|staged| staged.open).map(|staged| staged.owner);
+    pf.loader
+        .store(owners.fold(control.staging.pool_owner, together), Ordering::Relaxed);
+}
+
+/// The one who loads something, where these do.
+fn together(loader: u64, other: u64) -> u64 {
+    match (loader, other) {
+        (NOBODY, only) | (only, NOBODY) => only,
+        (one, other) if one == other => one,
+        _ => SEVERAL,
+    }
+}
+
+/// Whether somebody is in the middle of loading something.
+pub(super) fn anybody_loads(pf: &Pf) -> bool {
+    pf.loader.load(Ordering::Relaxed) != NOBODY
+}
+
+/// Notes that somebody has begun to load something. The control mutex is held.
+pub(super) fn join_loaders(pf: &Pf, owner: u64) {
+    let loader = pf.loader.load(Ordering::Relaxed);
+    pf.loader.store(together(loader, owner), Ordering::Relaxed);
 }
 
 /// Whoever has this owner's number is gone, or everybody: what they were loading is forgotten.
@@ -353,6 +385,9 @@ pub(super) fn close(pf: &Pf, owner: Option<u64>) {
         return;
     }
     let mut control = pf.control.lock();
+    if owner.is_none_or(|owner| owner == control.staging.pool_owner) {
+        control.staging.begin_pool(NOBODY);
+    }
     for ruleset in 0..=u16::MAX {
         if usize::from(ruleset) >= control.staging.rulesets.len() {
             break;
@@ -513,7 +548,7 @@ fn make_rule(
     list: List,
     nr: usize,
 ) -> Result<KArc<Rule>, Errno> {
-    let addresses = take(&mut control.staging.pool);
+    let addresses = control.staging.take_pool();
     if nr >= MAX_RULES {
         return Err(Errno::Enospc);
     }
@@ -732,9 +767,9 @@ pub(super) fn count(pf: &Pf, arg: &mut IocRule) -> Result<(), Errno> {
 /// no rule has.
 pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(), Errno> {
     let clear = match arg.action {
-        PF_GET_NONE => false,
         PF_GET_CLR_CNTR => caller.may_write().map(|()| true)?,
-        _ => return Err(Errno::Einval),
+        // Some leave it as it was.
+        _ => false,
     };
     let kind = kind_of(arg.rule.action)?;
     let control = pf.control.lock();

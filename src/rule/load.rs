@@ -13,9 +13,17 @@ use crate::source::Limits;
 use crate::table::TableRef;
 use crate::wire::Af;
 
+/// The last type of ICMP that NetBSD has a name for, and with which a packet may be answered.
+const ICMP_MAXTYPE: u16 = 40;
+/// The last type of ICMPv6 that is an error's (RFC 4443, 2.1).
+const ICMP6_LAST_ERROR: u16 = 127;
+
 /// What a blocked packet's sender hears, or the other actions.
 pub(super) fn action(source: &abi::Rule) -> Result<Action, Errno> {
     let flags = source.rule_flag;
+    if source.return_icmp >> 8 > ICMP_MAXTYPE || source.return_icmp6 >> 8 > ICMP6_LAST_ERROR {
+        return Err(Errno::Einval);
+    }
     // 0 stands for none.
     let icmp = |word: u16| (word != 0).then_some(((word >> 8) as u8, word as u8));
     Ok(match abi::Action::try_from(source.action).map_err(|_| Errno::Einval)? {

@@ -186,7 +186,11 @@ fn records_that_cannot_be_are_einval() {
         let mut state = connection(1);
         change(&mut state);
         assert_eq!(machine.add_state(&state), Err(Errno::Einval), "{what}");
-        assert_eq!(machine.add_states(&[state, connection(2)]), Ok(0), "{what}");
+        assert_eq!(
+            machine.add_states(&[state, connection(2)]),
+            Err(Errno::Einval),
+            "{what}"
+        );
         let buf = machine.memory.put(state.as_bytes());
         let mut bulk = BulkStates {
             head: head::<BulkStates>(),
@@ -214,7 +218,8 @@ fn each_refusal_has_a_reason_of_its_own() {
         let machine = Machine::new();
         machine.set_limit(Limit::States, limit);
         let states = [connection(1), connection(2), third, connection(4)];
-        assert_eq!(machine.add_states(&states), Ok(2), "what came before stays");
+        assert_eq!(machine.add_states(&states), Err(reason));
+        assert_eq!(machine.dump().len(), 2, "what came before stays");
         assert_eq!(machine.add_state(&third), Err(reason));
         let mut locked = 7;
         machine.read_ioctl(DIOCGETLCK, &mut locked).unwrap();
@@ -240,6 +245,23 @@ fn who_dies_in_a_transaction_leaves_nothing() {
     assert_eq!(open.call(&machine, DIOCXCOMMIT), Err(Errno::Ebusy));
     assert_eq!(machine.labels(Action::Pass), ["old"]);
     assert_eq!(machine.anchors("").unwrap(), Vec::<String>::new(), "nor the anchor");
+    // Nor what it had gathered for a pool: whoever goes on with it is refused, and the memory is free.
+    let mut address = IocPoolAddr::default();
+    machine.ioctl(DIOCBEGINADDRS, &mut address).unwrap();
+    let ticket = address.ticket;
+    let add = || {
+        let mut address = IocPoolAddr {
+            ticket,
+            addr: translate(Action::Nat, "", [192, 0, 2, 1]).1[0],
+            ..IocPoolAddr::default()
+        };
+        machine.ioctl(DIOCADDADDR, &mut address)
+    };
+    add().unwrap();
+    machine.pf.close(2);
+    add().unwrap();
+    machine.pf.close(1);
+    assert_eq!(add(), Err(Errno::Ebusy));
     // What another is loading is not touched, unless nobody has the device open any more.
     let begin_as = |owner| {
         let mut element = IocTransE {

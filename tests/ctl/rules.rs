@@ -356,7 +356,15 @@ fn rules_that_make_no_sense_are_refused() {
         ("a seventeenth pflog", Errno::Einval, |rule| {
             (rule.log, rule.logif) = (PF_LOG, PFLOGIFS_MAX)
         }),
-        ("route-to nowhere", Errno::Einval, |rule| rule.rt = PF_ROUTETO),
+        ("route-to nowhere", Errno::Einval, |rule| {
+            (rule.rt, rule.direction) = (PF_ROUTETO, PF_IN)
+        }),
+        ("a message that ICMP does not have", Errno::Einval, |rule| {
+            (rule.action, rule.rule_flag, rule.return_icmp) = (PF_DROP, PFRULE_RETURNICMP, 41 << 8)
+        }),
+        ("an answer that is no error of ICMPv6", Errno::Einval, |rule| {
+            (rule.action, rule.rule_flag, rule.return_icmp6) = (PF_DROP, PFRULE_RETURNICMP, 128 << 8)
+        }),
         ("a route that there is not", Errno::Einval, |rule| rule.rt = 9),
     ];
     for (what, errno, change) in cases {
@@ -451,7 +459,7 @@ fn rules_are_asked_for_by_the_ticket_of_what_is_loaded() {
         assert_eq!(get(arg.ticket, nr, PF_GET_NONE), Err(Errno::Ebusy), "{nr}");
     }
     assert_eq!(get(arg.ticket + 1, 0, PF_GET_NONE), Err(Errno::Ebusy));
-    assert_eq!(get(arg.ticket, 0, 2), Err(Errno::Einval));
+    assert_eq!(get(arg.ticket, 0, 77), Ok(()), "an action that is not set");
     // What somebody has begun is not what is loaded; what he has committed is.
     let mut transaction = machine.begin(&[Filter]);
     machine.add_rule(transaction.ticket(Filter), &pass("c"), &[]).unwrap();
@@ -482,7 +490,11 @@ fn rules_are_asked_for_by_the_ticket_of_what_is_loaded() {
         machine.read_ioctl(DIOCGETADDR, &mut asked)
     };
     assert_eq!(get(arg.ticket, 0, 0, 0), Ok(()));
-    assert_eq!(get(arg.ticket, 99, 0, 1), Ok(()), "the last rule's");
+    assert_eq!(
+        get(arg.ticket, 99, 0, 1),
+        Err(Errno::Ebusy),
+        "what asks by number does not mean the last"
+    );
     assert_eq!(get(arg.ticket, 0, 1, 0), Err(Errno::Ebusy));
     assert_eq!(get(arg.ticket, 1, 0, 0), Err(Errno::Ebusy));
     assert_eq!(get(arg.ticket + 1, 0, 0, 0), Err(Errno::Ebusy));

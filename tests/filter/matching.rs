@@ -6,9 +6,9 @@ use pf::kpi::{Direction, Kernel, Mbuf, SocketEnds, SocketOwner, SoftNet};
 use pf::{Pf, Verdict};
 use pf_abi::*;
 
-use crate::common::Machine;
 use crate::common::packets::*;
 use crate::common::rules::*;
+use crate::common::{Machine, Transaction};
 use crate::gate::{BLOCKED, Gate};
 
 use RulesetKind::Filter;
@@ -286,6 +286,35 @@ fn fingerprints_are_added_told_and_flushed() {
     machine.command(DIOCOSFPFLUSH).unwrap();
     told.getnum = 0;
     assert_eq!(machine.read_ioctl(DIOCOSFPGET, &mut told), Err(pf::kpi::Errno::Ebusy));
+}
+
+#[test]
+fn packets_see_fingerprints_that_are_left_alone() {
+    let machine = Machine::of(Kernel::seeded(1));
+    let rule = block()
+        .proto(TCP)
+        .change(|rule| rule.os_fingerprint = osfp_number(3, 0, 0));
+    machine.load(Filter, &[(rule, vec![])]).unwrap();
+    machine.command(DIOCSTART).unwrap();
+    let is_seen = || !passes(&machine, &linux_syn());
+    let wait = |seconds| {
+        machine.advance(seconds);
+        machine.pf.purge();
+    };
+    machine.ioctl(DIOCOSFPADD, &mut linux()).unwrap();
+    wait(1);
+    assert!(!is_seen(), "more may come");
+    wait(1);
+    assert!(is_seen());
+    // Whoever loads rules right behind puts them in place with these.
+    machine.command(DIOCOSFPFLUSH).unwrap();
+    let mut transaction = Transaction::new(&[Filter]);
+    transaction.call(&machine, DIOCXBEGIN).unwrap();
+    wait(10);
+    assert!(is_seen());
+    transaction.call(&machine, DIOCXROLLBACK).unwrap();
+    wait(1);
+    assert!(!is_seen());
 }
 
 #[test]
