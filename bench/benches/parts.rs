@@ -151,12 +151,13 @@ fn rules(count: u16) -> (Config, Option<KArc<Rule>>) {
 
 fn evaluate_rules(c: &mut Criterion) {
     let packet = parsed(packet(64));
-    let mut subject = packet.subject(1);
+    let interfaces = Interfaces::new().expect("memory");
+    let mut subject = packet.subject(1, &interfaces);
     let (passive, level) = (Passive::new().expect("memory"), SoftNet::raise());
     let around = Surroundings {
         kernel: &Kernel::seeded(1),
         section: &passive.read(&level),
-        interfaces: &Interfaces::new().expect("memory"),
+        interfaces: &interfaces,
         systems: None,
     };
     let mut group = c.benchmark_group("rules");

@@ -150,7 +150,7 @@ impl Filter<'_> {
             is_dropped,
             owner: rule
                 .filter(|rule| rule.log & PF_LOG_SOCKET_LOOKUP != 0)
-                .and_then(|_| self.owner(&packet.subject(self.interface)))
+                .and_then(|_| self.owner(&packet.subject(self.interface, self.interfaces)))
                 .map(|owner| owner.uid),
         };
         self.pf.kernel.log_packet(number, &entry.header(), packet.mbuf());

@@ -36,8 +36,7 @@ impl<'a> Filter<'a> {
 
     fn judge_by_rules(&self, packet: &mut Packet, locked: bool, matched: &mut Matched<'a>) -> Result<(), Refusal> {
         let config = self.pf.config.read(self.section);
-        let mut subject = packet.subject(self.interface);
-        subject.group = self.interfaces.group(self.interface);
+        let mut subject = packet.subject(self.interface, self.interfaces);
         let tag = subject.tag;
         let (src, dst) = (subject.src, subject.dst);
         let translated = self.translate(config, packet, &mut subject, locked)?;

@@ -15,8 +15,7 @@ use crate::rule::{Action, Rule};
 
 /// The rule that decides what becomes of a fragment; nothing where none does.
 pub(super) fn rule_of_fragment<'a>(packet: &Packet, scene: &Scene<'a>) -> Option<&'a KArc<Rule>> {
-    let mut subject = packet.subject(scene.interface);
-    subject.group = scene.around.interfaces.group(scene.interface);
+    let subject = packet.subject(scene.interface, scene.around.interfaces);
     let rule = scene.rules.rules().iter().find(|rule| {
         rule.may_match(&subject, &scene.around)
             && (rule.action == Action::Scrub || rule.matches(&subject, &scene.around))
@@ -29,11 +28,11 @@ pub(super) fn rule_of_fragment<'a>(packet: &Packet, scene: &Scene<'a>) -> Option
 /// # Errors
 /// PFRES_NORM for a TCP header that makes no sense, PFRES_MEMORY.
 pub(super) fn apply<'a>(packet: &mut Packet, scene: &Scene<'a>) -> Result<bool, Refused<'a>> {
-    let subject = packet.subject(scene.interface);
     let is_fragment = packet.fragment.is_some();
     let rule = if is_fragment {
         rule_of_fragment(packet, scene)
     } else {
+        let subject = packet.subject(scene.interface, scene.around.interfaces);
         let rule = scene.rules.first_match(&subject, &scene.around);
         rule.filter(|rule| rule.action == Action::Scrub)
     };

@@ -29,7 +29,7 @@ pub use renumber::Renumber;
 pub use rewrite::{Rewrite, rewrite_tcp_v4};
 pub use scrub::Timestamps;
 
-use crate::iface;
+use crate::iface::Interfaces;
 use crate::kpi::{Direction, Mbuf, NoMemory};
 use crate::osfp::Print;
 use crate::rule::Subject;
@@ -225,12 +225,12 @@ impl Packet {
         self.mbuf.set_queue(queue);
     }
 
-    /// What rules look at, but for the group that the interface is of.
-    pub fn subject(&self, interface: u16) -> Subject {
+    /// What rules look at. `interface` is the number of the one that it crosses.
+    pub fn subject(&self, interface: u16, interfaces: &Interfaces) -> Subject {
         Subject {
             direction: self.direction,
             interface,
-            group: iface::ALL,
+            group: interfaces.group(interface),
             af: self.af,
             proto: self.proto,
             src: self.src,

@@ -202,3 +202,12 @@ fn a_damaged_packet_stays_damaged() {
     let sent = gate.send(&packet).unwrap();
     assert_eq!(wrong_checksums(&sent), ["IP", "TCP"]);
 }
+
+#[test]
+fn a_driver_s_name_is_all_of_its_interfaces() {
+    let packet = v4().udp(1025, 53, b"question");
+    let ttls = |gate: &Gate| [gate.send(&packet), gate.send_inside(&packet)].map(|sent| sent.unwrap()[8]);
+    assert_eq!(ttls(&gate(scrub().on("em").min_ttl(100))), [100, 100]);
+    assert_eq!(ttls(&gate(scrub().on("! em").min_ttl(100))), [64, 64]);
+    assert_eq!(ttls(&gate(scrub().on("re").min_ttl(100))), [64, 64]);
+}
