@@ -79,7 +79,7 @@ impl<'a> Filter<'a> {
                 return Err(Reason::StateLocked.into());
             }
             held = self.remember(packet, decision, translated.as_ref(), subject.tag)?;
-        } else if let Some(route) = self.choose_route(rule, &packet.src, packet.af) {
+        } else if let Some(route) = self.choose_route(rule, &packet.src, packet.af)? {
             self.note_route(&route, packet, packet.direction);
         }
         if subject.tag != tag {

@@ -17,7 +17,7 @@ use core::net::IpAddr;
 
 use pf_abi as abi;
 
-use super::{Filter, Outcome, judge_one};
+use super::{Filter, Outcome, Refusal, judge_one};
 use crate::Pf;
 use crate::Verdict;
 use crate::iface::Interfaces;
@@ -50,17 +50,26 @@ pub(super) struct Hop {
 }
 
 impl Filter<'_> {
-    /// What a new state of the rule is to remember of its way.
-    pub(super) fn choose_route(&self, rule: Option<&KArc<Rule>>, src: &Addr, af: Af) -> Option<Route> {
-        let rule = rule?;
-        let pool = rule.pool(self.section)?;
+    /// Where the rule sends a packet from `src`, which is what a new state is to remember of its way. Nothing where it just passes.
+    ///
+    /// # Errors
+    /// PFRES_STATEINS where the rule's pool has no address now: the routing table would lead past the way that it is to go. A packet
+    /// that is to be copied goes on without.
+    pub(super) fn choose_route(&self, rule: Option<&KArc<Rule>>, src: &Addr, af: Af) -> Result<Option<Route>, Refusal> {
+        let Some((rule, pool)) = rule.and_then(|rule| Some((rule, rule.pool(self.section)?))) else {
+            return Ok(None);
+        };
         let choice = self
             .given(rule, pool, src, af)
-            .or_else(|| pool.choose(&self.pf.kernel, &self.current(), src))?;
-        Some(Route {
-            kind: rule.route,
-            choice,
-        })
+            .or_else(|| pool.choose(&self.pf.kernel, &self.current(), src));
+        match choice {
+            Some(choice) => Ok(Some(Route {
+                kind: rule.route,
+                choice,
+            })),
+            None if rule.route == abi::Route::DupTo => Ok(None),
+            None => Err(abi::Reason::StateInsert.into()),
+        }
     }
 
     /// Notes where a packet of a state goes.

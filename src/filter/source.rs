@@ -96,7 +96,7 @@ impl Filter<'_> {
         translated: Option<&Translation<'_>>,
         source: (Addr, Af),
     ) -> Result<(), Refusal> {
-        let route = self.choose_route(rule, &source.0, source.1);
+        let route = self.choose_route(rule, &source.0, source.1)?;
         let is_sticky = rule.is_some_and(|rule| rule.is_sticky());
         let sticky = route.filter(|_| is_sticky).map(|route| route.choice);
         let ties = self.tie(rule, translated, sticky, source)?;

@@ -8,7 +8,7 @@ use pf_abi::*;
 use crate::common::packets::*;
 use crate::common::rules::*;
 use crate::common::{Machine, tables};
-use crate::gate::Gate;
+use crate::gate::{Gate, dropped};
 
 /// `from <name>` or `from ! <name>`
 fn from(rule: Rule, name: &str) -> Rule {
@@ -278,6 +278,46 @@ fn networks_of_a_table_give_all_their_addresses_but_those_that_are_negated() {
         .collect();
     let expected = ["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "203.0.113.1"];
     assert_eq!(given, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn without_a_gateway_in_its_table_a_way_leads_nowhere() {
+    let there = ip("10.0.0.1", "198.51.100.7").udp(1025, 53, b"question");
+    let gate = |kind, rule: Rule| {
+        let gate = Gate::new(&[]);
+        let way = into(routed(rule.inward().on("em1").af(AF_INET), kind, &["em2"]), "gateways");
+        gate.each(|machine| {
+            machine.pf.attach_interface(4, b"em2").unwrap();
+            machine.load(RulesetKind::Filter, std::slice::from_ref(&way)).unwrap();
+        });
+        gate
+    };
+    for (kind, rule) in [
+        (Route::To, pass().keep_state()),
+        (Route::To, pass()),
+        (Route::ReplyTo, pass().keep_state()),
+    ] {
+        let gate = gate(kind, rule);
+        for none in [&[][..], &["! 192.0.2.253"]] {
+            gate.each(|machine| machine.make_table("gateways", none));
+            assert_eq!(gate.receive_inside(&there), dropped(Reason::StateInsert));
+            assert_eq!(gate.states(), 0);
+        }
+        // The next packet goes where there is one by then.
+        gate.each(|machine| machine.make_table("gateways", &["192.0.2.254"]));
+        if kind == Route::To {
+            assert_eq!(gate.receive_inside(&there), Err(None));
+        } else {
+            assert!(gate.receive_inside(&there).is_ok());
+            let back = ip("198.51.100.7", "10.0.0.1").udp(53, 1025, b"answer");
+            assert_eq!(gate.send_inside(&back), Err(None));
+        }
+        assert_eq!(gate.routed()[0].1, "192.0.2.254");
+    }
+    // What is to be copied passes without a copy.
+    let gate = gate(Route::DupTo, pass().keep_state());
+    assert_eq!(gate.receive_inside(&there), Ok(there));
+    assert_eq!((gate.routed(), gate.states()), (vec![], 1));
 }
 
 #[test]
