@@ -178,7 +178,7 @@ fn addresses_are_looked_up() {
     check(
         "pass from em0:0 no state",
         "pass inet from 192.0.2.1 to any no state
-         pass inet6 from 2001:db8::1 to any no state",
+         pass on em0 inet6 from fe80::1 to any no state",
     );
     check(
         "pass to www.example.org no state",
@@ -195,7 +195,7 @@ fn addresses_are_looked_up() {
     );
     check(
         "pass inet6 from em0 no state on em0",
-        "pass on em0 inet6 from 2001:db8::1 to any no state\npass on em0 inet6 from fe80::1 to any no state",
+        "pass on em0 inet6 from fe80::1 to any no state\npass on em0 inet6 from 2001:db8::1 to any no state",
     );
     check(
         "pass inet6 from fe80::1%em0 no state",

@@ -49,6 +49,30 @@ fn pools_choose_in_their_ways() {
 }
 
 #[test]
+fn an_interface_gives_no_link_local_address() {
+    // Its first address is fe80::1.
+    for word in ["em0", "em0:0"] {
+        check(
+            &format!("nat on em0 inet6 from fd00::/64 -> {word}"),
+            "nat on em0 inet6 from fd00::/64 to any -> 2001:db8::1",
+        );
+        check(
+            &format!("binat on em0 inet6 from fd00::5 -> {word}"),
+            "binat on em0 inet6 from fd00::5 to any -> 2001:db8::1",
+        );
+    }
+    // What is written out is given as it is, and a gateway may have one.
+    check(
+        "pass in on em1 route-to (em0 fe80::1) no state",
+        "pass in on em1 route-to (em0 fe80::1) inet6 all no state",
+    );
+    check(
+        "rdr on em0 inet6 from fd00::/64 -> fe80::1",
+        "rdr on em0 inet6 from fd00::/64 to any -> fe80::1",
+    );
+}
+
+#[test]
 fn a_source_hash_has_a_key() {
     let key = "0x0123456789abcdef0011223344556677";
     check(

@@ -57,6 +57,8 @@ pub struct DynamicAddr {
     flags: u8,
     /// Bits of the mask.
     prefix: u8,
+    /// Link-local addresses are not meant.
+    no_link_local: bool,
 }
 
 impl DynamicAddr {
@@ -74,20 +76,31 @@ impl DynamicAddr {
             interface,
             flags,
             prefix,
+            no_link_local: false,
         })
+    }
+
+    /// The same but for link-local addresses, which mean nothing to who is not on the link: those that packets are given.
+    pub fn without_link_local(self) -> Self {
+        DynamicAddr {
+            no_link_local: true,
+            ..self
+        }
     }
 
     /// The networks, each as an address and a mask, in the order in which the system has the addresses. A rule of `af`'s family
     /// that says `/32` means IPv4 addresses as they are.
     pub fn nets<'a>(&self, interfaces: &'a Interfaces, af: Af) -> impl Iterator<Item = (Addr, Addr)> + use<'a> {
-        let (of, flags) = (self.interface, self.flags);
+        let (of, flags, no_link_local) = (self.interface, self.flags, self.no_link_local);
         let prefix = match af {
             Af::Inet if self.prefix == Af::Inet.bits() => WHOLE,
             _ => self.prefix,
         };
         interfaces.members(of).flat_map(move |addresses| {
             let first_only = flags & PFI_AFLAG_NOALIAS != 0;
-            let found = addresses.iter().filter(move |address| address.af == af);
+            let is_meant =
+                move |address: &&InterfaceAddress| address.af == af && !(no_link_local && address.is_link_local());
+            let found = addresses.iter().filter(is_meant);
             found
                 .filter_map(move |address| net(address, flags, prefix))
                 .take(if first_only { 1 } else { usize::MAX })
@@ -191,6 +204,18 @@ mod tests {
         assert_eq!(em0(PFI_AFLAG_NETWORK | PFI_AFLAG_NOALIAS, Af::Inet6), ["2001:db8::/64"]);
         assert!(em0(PFI_AFLAG_PEER, Af::Inet).is_empty());
         assert_eq!(nets(&table, "tun0", PFI_AFLAG_PEER, 128, Af::Inet), ["10.9.0.2/32"]);
+    }
+
+    #[test]
+    fn link_local_addresses_can_be_left_out() {
+        let (table, number) = interfaces().with_name(name("em0")).unwrap();
+        for flags in [0, PFI_AFLAG_NOALIAS] {
+            let dynamic = DynamicAddr::new(number, flags, Addr::from_bits(u128::MAX)).unwrap();
+            let dynamic = dynamic.without_link_local();
+            let addresses: Vec<_> = dynamic.nets(&table, Af::Inet6).map(|(net, _)| net).collect();
+            assert_eq!(addresses, [addr("2001:db8::1")]);
+            assert!(!dynamic.contains(&table, Af::Inet6, &addr("fe80::1")));
+        }
     }
 
     #[test]

@@ -420,7 +420,12 @@ fn target(from: &abi::AddrWrap, af: Option<Af>, purpose: Purpose) -> Result<Targ
             af.ok_or(Errno::Einval)?;
             let interface = u16::try_from(from.p).map_err(|_| Errno::Einval)?;
             let mask = Addr::from(from.a.mask);
-            return Ok(Target::Dynamic(DynamicAddr::new(interface, from.iflags, mask)?));
+            let dynamic = DynamicAddr::new(interface, from.iflags, mask)?;
+            // A gateway may have a link-local address; what is translated goes further than that.
+            return Ok(Target::Dynamic(match purpose {
+                Purpose::Translation | Purpose::Binat => dynamic.without_link_local(),
+                Purpose::Route => dynamic,
+            }));
         }
         Ok(_) => return Err(Errno::Eopnotsupp),
         Err(_) => return Err(Errno::Einval),

@@ -155,11 +155,14 @@ impl Endpoint {
         })
     }
 
-    /// The first address of the network that the end is now.
+    /// The first address of the network that the end is now, for `binat` to give.
     pub(super) fn network(&self, interfaces: &Interfaces, af: Af) -> Option<Addr> {
         match &self.within {
             Within::Net(net) => Some(net.addr),
-            Within::Dynamic(dynamic) => dynamic.nets(interfaces, af).next().map(|(net, _)| net),
+            Within::Dynamic(dynamic) => {
+                let mut nets = dynamic.without_link_local().nets(interfaces, af);
+                nets.next().map(|(net, _)| net)
+            }
             Within::Table(_) | Within::NoRoute | Within::UrpfFailed => None,
         }
     }

@@ -6,7 +6,7 @@ use pf_abi::*;
 
 use crate::common::packets::*;
 use crate::common::rules::*;
-use crate::gate::{Gate, check_table, dropped};
+use crate::gate::{BLOCKED, Gate, check_table, dropped};
 
 fn from(host: u8) -> Ip {
     ip(&format!("10.0.0.{host}"), "198.51.100.7")
@@ -244,4 +244,50 @@ fn an_interface_in_parentheses_gives_the_addresses_that_it_has() {
     let gate = dynamic(PFI_AFLAG_NOALIAS);
     give(&gate, &["192.0.2.1/24", "192.0.2.9/24"]);
     assert_eq!([1025, 1026].map(|port| by(&gate, port).unwrap()), ["192.0.2.1"; 2]);
+}
+
+#[test]
+fn an_interface_gives_no_link_local_address() {
+    let to = |words: &str, translation: Loaded| {
+        let (rule, mut pool) = translation.on("em0");
+        pool[0].addr = dynamic_addr(words);
+        (rule.af(AF_INET6), pool)
+    };
+    let (client, server) = ("fd00::5", "2001:db8:7::7");
+    let out = |gate: &Gate, port| source(&gate.forward(&ip(client, server).udp(port, 53, b"?")).unwrap()).0;
+    let has = |gate: &Gate, index, addresses: &[&str]| gate.each(|machine| machine.set_addresses(index, addresses));
+    let em0 = ["fe80::1/64", "2001:db8::1/64", "2001:db8::9/64"];
+    for (words, given) in [("em0", 2), ("em0:0", 1)] {
+        let nat = to(words, nat("::1").choosing(PoolKind::RoundRobin));
+        let gate = Gate::new(&[]).nat(&[nat]);
+        has(&gate, 1, &em0);
+        let all: HashSet<_> = (1025..1033).map(|port| out(&gate, port)).collect();
+        assert!(all.len() == given && all.contains("2001:db8::1"), "{words}: {all:?}");
+        has(&gate, 1, &["fe80::1/64"]);
+        let packet = ip(client, server).udp(1040, 53, b"?");
+        assert_eq!(gate.forward(&packet), dropped(Reason::StateInsert), "there is no other");
+    }
+    // Neither outside nor inside.
+    let gate = Gate::new(&[]).binat(&[to("em0", binat("(em1)", "::1"))]);
+    has(&gate, 1, &em0);
+    has(&gate, 2, &["fe80::2/64", "fd00::5/64"]);
+    assert_eq!(out(&gate, 1025), "2001:db8::1");
+    let syn = segment(1025, 80, SYN, 1000, 0);
+    let inside = gate.receive(&ip(server, "2001:db8::1").tcp(&syn));
+    assert_eq!(inside, Ok(ip(server, client).tcp(&syn)));
+    // Whom rules are about, and who is a gateway, is another matter.
+    gate.load_filter(&[block().from("(em0)")]);
+    assert_eq!(gate.send(&ip("fe80::1", "fe80::2").udp(1025, 53, b"?")), BLOCKED);
+    let mut hop = routed(pass().inward().on("em1").af(AF_INET6), Route::To, &["em0"]);
+    hop.1[0].addr = dynamic_addr("em2");
+    gate.each(|machine| {
+        machine.pf.attach_interface(4, b"em2").unwrap();
+        machine.set_addresses(4, &["fe80::fe/64"]);
+        machine.load(RulesetKind::Filter, std::slice::from_ref(&hop)).unwrap();
+    });
+    assert_eq!(
+        gate.receive_inside(&ip("fd00::6", server).udp(1025, 53, b"?")),
+        Err(None)
+    );
+    assert_eq!(gate.routed()[0].1, "fe80::fe");
 }

@@ -60,8 +60,8 @@ impl Resolver for FixedResolver {
                 addresses: vec![
                     broadcast(address("192.0.2.1", 24), "192.0.2.255"),
                     broadcast(address("192.0.2.9", 24), "192.0.2.255"),
-                    address("2001:db8::1", 64),
                     address("fe80::1", 64),
+                    address("2001:db8::1", 64),
                 ],
             },
             Interface {

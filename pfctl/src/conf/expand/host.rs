@@ -25,6 +25,15 @@ pub(super) struct Host {
     pub scope: Option<String>,
 }
 
+/// What the addresses of an interface are looked up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A rule looks for them in packets, or sends packets to them: all that there are.
+    Meet,
+    /// A translation gives them to packets, which go further than the link of a link-local one.
+    Give,
+}
+
 impl Host {
     /// `any`
     pub(super) fn any() -> Self {
@@ -90,10 +99,15 @@ pub fn apply_mask(wrap: &mut AddrWrap) {
 impl Expander<'_> {
     /// The addresses of a rule, or `any`; `None` where there were mistakes.
     pub(super) fn hosts(&mut self, specs: &[Spanned<HostSpec>]) -> Option<Vec<Host>> {
+        self.hosts_for(Purpose::Meet, specs)
+    }
+
+    /// The same for a purpose.
+    pub(super) fn hosts_for(&mut self, purpose: Purpose, specs: &[Spanned<HostSpec>]) -> Option<Vec<Host>> {
         let mut hosts = Vec::new();
         let mut failed = false;
         for spec in specs {
-            match self.host(&spec.node, spec.span) {
+            match self.host(purpose, &spec.node, spec.span) {
                 Ok(found) => hosts.extend(found),
                 Err(diagnostic) => {
                     self.diagnostics.push(*diagnostic);
@@ -117,14 +131,14 @@ impl Expander<'_> {
     }
 
     /// The addresses that one word stands for; none for `any`.
-    fn host(&self, spec: &HostSpec, span: Span) -> Result<Vec<Host>, Box<Diagnostic>> {
+    fn host(&self, purpose: Purpose, spec: &HostSpec, span: Span) -> Result<Vec<Host>, Box<Diagnostic>> {
         let mut hosts = match &spec.kind {
             HostKind::Any => Vec::new(),
             HostKind::NoRoute => vec![special(PF_ADDR_NOROUTE)],
             HostKind::UrpfFailed => vec![special(PF_ADDR_URPFFAILED)],
             HostKind::Table(name) => vec![table(name)],
             HostKind::Dynamic { name, flags, mask } => vec![dynamic(name, *flags, *mask)],
-            HostKind::Name(text, mask) => self.named(text, *mask, span)?,
+            HostKind::Name(text, mask) => self.named(purpose, text, *mask, span)?,
         };
         for host in &mut hosts {
             if spec.not && matches_all(&host.wrap) {
@@ -138,8 +152,14 @@ impl Expander<'_> {
     }
 
     /// The addresses that a name stands for: of an interface, of a host, or a number.
-    pub(super) fn named(&self, text: &str, mask: Option<u8>, span: Span) -> Result<Vec<Host>, Box<Diagnostic>> {
-        if let Some(hosts) = self.interface(text, mask, span)? {
+    pub(super) fn named(
+        &self,
+        purpose: Purpose,
+        text: &str,
+        mask: Option<u8>,
+        span: Span,
+    ) -> Result<Vec<Host>, Box<Diagnostic>> {
+        if let Some(hosts) = self.interface(purpose, text, mask, span)? {
             return Ok(hosts);
         }
         if let Some(address) = parse_v4(text, mask.is_some()) {
@@ -164,7 +184,13 @@ impl Expander<'_> {
     }
 
     /// The addresses of an interface of that name, with its modifiers; `None` where there is no such interface.
-    fn interface(&self, text: &str, mask: Option<u8>, span: Span) -> Result<Option<Vec<Host>>, Box<Diagnostic>> {
+    fn interface(
+        &self,
+        purpose: Purpose,
+        text: &str,
+        mask: Option<u8>,
+        span: Span,
+    ) -> Result<Option<Vec<Host>>, Box<Diagnostic>> {
         let mut parts = text.split(':');
         let name = parts.next().unwrap_or_default();
         let found: Vec<&Interface> = self
@@ -188,7 +214,7 @@ impl Expander<'_> {
         }
         let hosts: Vec<Host> = found
             .iter()
-            .flat_map(|interface| interface_hosts(interface, flags, mask))
+            .flat_map(|interface| interface_hosts(purpose, interface, flags, mask))
             .collect();
         if hosts.is_empty() {
             return Err(Box::new(
@@ -261,9 +287,10 @@ fn table(name: &str) -> Host {
     }
 }
 
-fn interface_hosts(interface: &Interface, flags: u8, mask: Option<u8>) -> Vec<Host> {
+fn interface_hosts(purpose: Purpose, interface: &Interface, flags: u8, mask: Option<u8>) -> Vec<Host> {
     let mut hosts: Vec<Host> = Vec::new();
-    for address in &interface.addresses {
+    let is_meant = |address: &&InterfaceAddress| purpose == Purpose::Meet || !address.link_local;
+    for address in interface.addresses.iter().filter(is_meant) {
         let Some(chosen) = chosen_address(address, flags) else {
             continue;
         };

@@ -1,6 +1,6 @@
 //! Tables, and the addresses of tables wherever they come from: the configuration, files, the command line.
 
-use super::host::Host;
+use super::host::{Host, Purpose};
 use super::{Config, Expander};
 use crate::conf::ast::{TableContents, TableDefinition};
 use crate::conf::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
@@ -94,7 +94,7 @@ impl Expander<'_> {
             }
             None => (text, None),
         };
-        let mut hosts = self.named(name, mask, span)?;
+        let mut hosts = self.named(Purpose::Meet, name, mask, span)?;
         hosts.iter_mut().for_each(|host| host.not = not);
         Ok(hosts.iter().map(table_addr).collect())
     }

@@ -1,7 +1,7 @@
 //! `nat`, `rdr` and `binat` rules.
 
 use super::filter::has_ports;
-use super::host::Host;
+use super::host::{Host, Purpose};
 use super::particular::set_tags;
 use super::pool::{choose, is_network, may_be_several};
 use super::port::Port;
@@ -22,7 +22,7 @@ impl Expander<'_> {
     /// Adds the rules of a statement.
     pub(super) fn translation(&mut self, statement: &TranslationRule) {
         let target = match &statement.target {
-            Some(target) => match self.hosts(&target.hosts) {
+            Some(target) => match self.hosts_for(Purpose::Give, &target.hosts) {
                 Some(hosts) => Some((target, hosts)),
                 None => return,
             },
