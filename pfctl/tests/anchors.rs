@@ -40,6 +40,16 @@ fn anchors_have_criteria() {
             "binat-anchor \"both\" all",
         ],
     );
+    check(
+        "nat-anchor a from any to any port smtp",
+        &["nat-anchor \"a\" from any to any port = 25"],
+    );
+    for kind in ["anchor", "rdr-anchor"] {
+        refused(
+            &format!("{kind} a from any to any port smtp"),
+            "a port without TCP or UDP",
+        );
+    }
 }
 
 #[test]

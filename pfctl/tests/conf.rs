@@ -353,6 +353,10 @@ fn packets_are_translated() {
         "nat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1 port 1024:65535",
     );
     check(
+        "nat on em0 from 10/8 to any port smtp -> 192.0.2.1",
+        "nat on em0 inet from 10.0.0.0/8 to any port = 25 -> 192.0.2.1",
+    );
+    check(
         "nat on em0 from 10/8 -> 192.0.2.1 port 5000",
         "nat on em0 inet from 10.0.0.0/8 to any -> 192.0.2.1 port 5000",
     );

@@ -11,7 +11,7 @@
 //! Made with the list, immutable.
 
 use super::Rule;
-use super::matching::Subject;
+use super::matching::{NO_PORTS, Subject};
 use crate::kpi::NoMemory;
 use crate::mem::KVec;
 use crate::wire::{Addr, Af};
@@ -98,7 +98,11 @@ impl Index {
                 return Ok(prefix_key(end, (af, length), &addr));
             }
         }
-        Ok(rule.dst.only_port().map(port_key))
+        // Without a protocol the rule is about what has no ports too, and that is not looked for by port.
+        let port = rule.dst.only_port();
+        Ok(port
+            .filter(|port| rule.proto.is_some() || *port != NO_PORTS.1)
+            .map(port_key))
     }
 
     /// Where in the list the candidates for a packet are, from number `from` on.

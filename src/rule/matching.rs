@@ -16,6 +16,9 @@ use crate::wire::{Addr, Af, Proto};
 /// Anchors that one packet is taken through: a bound where anchors call each other.
 const MAX_CALLS: u32 = 1 << 16;
 
+/// The ports, source and destination, of a protocol without.
+pub(super) const NO_PORTS: (u16, u16) = (0, 0);
+
 /// What rules look at in a packet.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject {
@@ -104,9 +107,13 @@ impl Rule {
             return false;
         }
         // What the packet does not carry cannot match: a later fragment has no ports, flags, types.
-        let ports = match subject.ports {
-            Some((src, dst)) => self.src.matches_port(src) && self.dst.matches_port(dst),
-            None => !self.src.has_port() && !self.dst.has_port(),
+        let ports = match (subject.ports, subject.fragment) {
+            (None, true) => !self.src.has_port() && !self.dst.has_port(),
+            // `nat` alone compares ports of any protocol.
+            (ports, _) => {
+                let (src, dst) = ports.unwrap_or(NO_PORTS);
+                self.src.matches_port(src) && self.dst.matches_port(dst)
+            }
         };
         ports
             && self.matches_flags(subject)

@@ -298,8 +298,9 @@ impl Rule {
         let src = Endpoint::new(&source.src, numbers.src, tables.src.clone(), af)?;
         let dst = Endpoint::new(&source.dst, numbers.dst, tables.dst.clone(), af)?;
         let with_tables = src.table().is_some() || dst.table().is_some();
-        let has_ports = matches!(proto, Some(Proto::TCP | Proto::UDP));
-        if (src.has_port() || dst.has_port()) && !has_ports {
+        let may_ask_ports =
+            matches!(proto, Some(Proto::TCP | Proto::UDP)) || matches!(source.action, abi::PF_NAT | abi::PF_NONAT);
+        if (src.has_port() || dst.has_port()) && !may_ask_ports {
             return Err(Errno::Einval);
         }
         if source.keep_state > abi::PF_STATE_SYNPROXY {

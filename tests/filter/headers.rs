@@ -360,7 +360,7 @@ fn a_fragment_is_not_translated_in_parts() {
     let part = v4().with_fragment(64, false).packet(UDP, b"rest");
     let nat = || nat("192.0.2.1").outward();
     // It would be, or might be, for all that it shows.
-    for rule in [nat(), nat().proto(UDP), nat().proto(UDP).port(53)] {
+    for rule in [nat(), nat().proto(UDP), nat().proto(UDP).port(53), nat().port(53)] {
         let gate = Gate::new(&[]).nat(&[rule]);
         assert_eq!(gate.send(&part), dropped(Reason::Fragment));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use pf::kpi::Errno;
 use pf_abi::*;
 
 use crate::common::packets::*;
@@ -170,6 +171,42 @@ fn what_has_no_ports_has_its_address_translated() {
             gate.forward(&other.packet(GRE, b"tunnel")),
             dropped(Reason::StateInsert)
         );
+    }
+}
+
+#[test]
+fn a_rule_with_ports_and_no_protocol_takes_what_has_none_for_port_0() {
+    let translated = |rules: &[Loaded], packet: &[u8]| {
+        let gate = Gate::new(&[]).nat(rules);
+        let out = gate.forward(packet).unwrap();
+        out[12..16] == [192, 0, 2, 1]
+    };
+    let rule = || nat(GATEWAY).on("em0").from("10.0.0.0/8");
+    let (tcp, udp) = (v4().tcp(&segment(1025, 25, SYN, 1, 0)), v4().udp(1025, 25, b"data"));
+    let (ping, gre) = (v4().ping(25), v4().packet(GRE, b"tunnel"));
+    // In a list that is walked, and in one with an index.
+    for others in [0, 40] {
+        let list =
+            |rule: Loaded| -> Vec<Loaded> { (0..others).map(|at| no_nat().port(2000 + at)).chain([rule]).collect() };
+        for (packet, at_25, elsewhere, at_0) in [
+            (&tcp, true, false, false),
+            (&udp, true, false, false),
+            (&ping, false, true, true),
+            (&gre, false, true, true),
+        ] {
+            assert_eq!(translated(&list(rule().port(25)), packet), at_25);
+            let not_25 = rule().dst_port(PortOp::NotEqual, [25, 0]);
+            assert_eq!(translated(&list(not_25), packet), elsewhere);
+            assert_eq!(translated(&list(rule().port(0)), packet), at_0);
+        }
+    }
+    // Any other rule has to say of which protocol its ports are.
+    let gate = Gate::new(&[]);
+    for (kind, rule) in [
+        (RulesetKind::Filter, (pass().port(25), vec![])),
+        (RulesetKind::Rdr, rdr("10.0.0.3").port(25)),
+    ] {
+        assert_eq!(gate.machine().load(kind, &[rule]), Err(Errno::Einval));
     }
 }
 

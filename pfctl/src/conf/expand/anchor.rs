@@ -1,6 +1,7 @@
 //! Rules that call anchors.
 
 use super::Expander;
+use super::filter::check_ports;
 use crate::conf::ast::{AnchorKind, AnchorRule};
 use crate::conf::diagnostic::Diagnostic;
 use pf_abi::{PF_BINAT, PF_NAT, PF_PASS, PF_RDR, Rule};
@@ -59,9 +60,6 @@ impl Expander<'_> {
         };
         let mut mistakes = Vec::new();
         let owners = self.particulars(&statement.particulars, &mut base, &mut mistakes);
-        if !self.report(mistakes) {
-            return;
-        }
         let mut rules = Vec::new();
         for interface in 0..resolved.interfaces.len() {
             for proto in 0..resolved.protos.len() {
@@ -71,9 +69,15 @@ impl Expander<'_> {
                     };
                     let mut rule = base.clone();
                     combination.apply(&mut rule, af);
+                    if statement.kind != AnchorKind::Nat {
+                        check_ports(&statement.matching, rule.proto, statement.span, &mut mistakes);
+                    }
                     rules.extend(owners.multiply(&rule));
                 }
             }
+        }
+        if !self.report(mistakes) {
+            return;
         }
         if rules.is_empty() {
             self.diagnostics.push(

@@ -2,7 +2,7 @@
 
 use super::particular::Owners;
 use super::{Combination, Expander, Resolved, common_family, span_of};
-use crate::conf::ast::{FilterRule, IcmpSpec, Response, SourceScope, StateOption, StatePolicy, Verdict};
+use crate::conf::ast::{FilterRule, IcmpSpec, Match, Response, SourceScope, StateOption, StatePolicy, Verdict};
 use crate::conf::diagnostic::{Diagnostic, Span, Spanned};
 use crate::conf::parser::{DEFAULT_ICMP_CODE, DEFAULT_ICMP6_CODE};
 use crate::icmp;
@@ -354,17 +354,25 @@ fn check_flags(statement: &FilterRule, resolved: &Resolved, mistakes: &mut Vec<D
     }
 }
 
-/// What does not go together in one rule.
-fn check(statement: &FilterRule, rule: &Rule, icmp: Option<&Spanned<IcmpSpec>>, mistakes: &mut Vec<Diagnostic>) {
-    let matching = &statement.matching;
+/// A rule that asks for ports is one of a protocol that has them.
+pub(super) fn check_ports(matching: &Match, proto: u8, statement: Span, mistakes: &mut Vec<Diagnostic>) {
+    if has_ports(proto) {
+        return;
+    }
     for ports in [&matching.from.ports, &matching.to.ports] {
-        if !ports.is_empty() && !has_ports(rule.proto) {
+        if !ports.is_empty() {
             mistakes.push(
-                Diagnostic::error(span_of(ports, statement.span), "a port without TCP or UDP")
+                Diagnostic::error(span_of(ports, statement), "a port without TCP or UDP")
                     .hint("write `proto tcp`, `proto udp` or `proto { tcp udp }`"),
             );
         }
     }
+}
+
+/// What does not go together in one rule.
+fn check(statement: &FilterRule, rule: &Rule, icmp: Option<&Spanned<IcmpSpec>>, mistakes: &mut Vec<Diagnostic>) {
+    let matching = &statement.matching;
+    check_ports(matching, rule.proto, statement.span, mistakes);
     let proto_span = span_of(&matching.protos, statement.span);
     if let Some(icmp) = icmp {
         check_icmp(rule, icmp, mistakes);

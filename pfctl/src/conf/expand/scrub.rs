@@ -1,7 +1,7 @@
 //! `scrub` rules.
 
-use super::filter::has_ports;
-use super::{Expander, span_of};
+use super::Expander;
+use super::filter::check_ports;
 use crate::conf::ast::{Fragments, ScrubRule};
 use crate::conf::diagnostic::Diagnostic;
 use pf_abi::{
@@ -27,7 +27,7 @@ impl Expander<'_> {
                     };
                     let mut rule = base.clone();
                     combination.apply(&mut rule, af);
-                    check_ports(statement, &rule, &mut mistakes);
+                    check_ports(&statement.matching, rule.proto, statement.span, &mut mistakes);
                     rules.push(rule);
                 }
             }
@@ -102,16 +102,5 @@ fn check(statement: &ScrubRule, mistakes: &mut Vec<Diagnostic>) {
         && let Some(span) = options.into_iter().flatten().next()
     {
         mistakes.push(Diagnostic::error(span, "`no scrub` changes nothing").label("so there is nothing to say how"));
-    }
-}
-
-fn check_ports(statement: &ScrubRule, rule: &Rule, mistakes: &mut Vec<Diagnostic>) {
-    for ports in [&statement.matching.from.ports, &statement.matching.to.ports] {
-        if !ports.is_empty() && !has_ports(rule.proto) {
-            mistakes.push(
-                Diagnostic::error(span_of(ports, statement.span), "a port without TCP or UDP")
-                    .hint("write `proto tcp`, `proto udp` or `proto { tcp udp }`"),
-            );
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! `nat`, `rdr` and `binat` rules.
 
-use super::filter::has_ports;
+use super::filter::{check_ports, has_ports};
 use super::host::{Host, Purpose};
 use super::particular::set_tags;
 use super::pool::{choose, is_network, may_be_several};
@@ -310,12 +310,7 @@ fn check(statement: &TranslationRule, rule: &Rule, mistakes: &mut Vec<Diagnostic
         return;
     }
     let protocols = "write `proto tcp`, `proto udp` or `proto { tcp udp }`";
-    for ports in [&matching.from.ports, &matching.to.ports] {
-        if !ports.is_empty() {
-            let span = span_of(ports, statement.span);
-            mistakes.push(mistake(span, "a port without TCP or UDP", protocols));
-        }
-    }
+    check_ports(matching, rule.proto, statement.span, mistakes);
     if let Some(span) = target_port(statement) {
         mistakes.push(mistake(span, "a port to redirect to without TCP or UDP", protocols));
     }
