@@ -3,7 +3,7 @@
 mod support;
 
 use pf_abi::{Limit, Timeout};
-use support::{compile, printed};
+use support::{compile, printed, warnings};
 
 /// The lines of a text, without indentation and empty ones.
 fn lines(text: &str) -> Vec<String> {
@@ -600,10 +600,31 @@ fn each_mistake_has_its_message() {
 
 #[test]
 fn what_is_missing_here_is_said_so() {
-    for conf in ["pass rtable 1", "pass from route x", "set ruleset-optimization basic"] {
+    for conf in [
+        "pass rtable 1",
+        "nat on em0 from 10/8 rtable 1 -> 192.0.2.1",
+        "pass from route x",
+    ] {
         let report = compile(conf).expect_err(conf);
-        assert!(report.contains("is not supported yet"), "{conf}\n{report}");
+        assert!(report.contains("is not supported"), "{conf}\n{report}");
     }
+}
+
+#[test]
+fn a_ruleset_is_loaded_as_it_is_written_whatever_optimization_is_asked_for() {
+    let rules = "pass in proto tcp to port 25\npass in proto tcp to port 25";
+    for (level, count) in [("none", 0), ("basic", 1), ("profile", 1)] {
+        let conf = format!("set ruleset-optimization {level}\n{rules}");
+        assert_eq!(printed(&conf), printed(rules));
+        assert_eq!(
+            compile(&conf).unwrap().echo,
+            [format!("set ruleset-optimization {level}")]
+        );
+        let warnings = warnings(&conf);
+        assert_eq!(warnings.matches("rules are not rewritten").count(), count, "{warnings}");
+    }
+    let report = compile("set ruleset-optimization basics").unwrap_err();
+    assert!(report.contains("did you mean `basic`?"), "{report}");
 }
 
 #[test]

@@ -186,6 +186,14 @@ fn a_source_without_a_route_and_one_with_another() {
 }
 
 #[test]
+fn another_routing_table_is_refused() {
+    let rule = |rtableid| (pass().change(|rule| rule.rtableid = rtableid), vec![]);
+    for (rtableid, outcome) in [(-1, Ok(())), (0, Ok(())), (1, Err(pf::kpi::Errno::Eopnotsupp))] {
+        assert_eq!(Machine::new().load(Filter, &[rule(rtableid)]), outcome);
+    }
+}
+
+#[test]
 fn a_label_of_a_route_is_refused() {
     let machine = Machine::new();
     let rule = block().change(special(PF_ADDR_RTLABEL));

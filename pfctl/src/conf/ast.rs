@@ -94,8 +94,13 @@ pub enum SetOption {
     HostId(u32),
     /// `set fingerprints`
     Fingerprints(Spanned<String>),
-    /// `set ruleset-optimization none`: rules are loaded as they are written, always.
-    NoRulesetOptimization,
+    /// `set ruleset-optimization`: one of [`Self::RULESET_OPTIMIZATIONS`]; rules are loaded as they are written, always.
+    RulesetOptimization(Spanned<&'static str>),
+}
+
+impl SetOption {
+    /// What `set ruleset-optimization` may be.
+    pub const RULESET_OPTIMIZATIONS: [&str; 3] = ["none", "basic", "profile"];
 }
 
 /// A set of timeouts.

@@ -110,7 +110,7 @@ impl Diagnostic {
 
     /// A part of pf.conf(5) that this program knows but does not have.
     pub fn unsupported(span: Span, what: impl std::fmt::Display) -> Self {
-        Self::error(span, format!("{what} is not supported yet"))
+        Self::error(span, format!("{what} is not supported"))
     }
 
     /// Puts a word under the caret.

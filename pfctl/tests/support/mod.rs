@@ -130,6 +130,14 @@ pub(crate) fn compile(text: &str) -> Result<Config, String> {
         .map_err(|diagnostics| diagnostics.render(&sources))
 }
 
+/// The report of what is odd in a configuration that has no mistakes.
+pub(crate) fn warnings(text: &str) -> String {
+    let mut sources = Sources::default();
+    let file = sources.add("pf.conf", text);
+    let (_, warnings) = pfctl::conf::compile(&mut sources, file, Macros::default(), &FixedResolver::new()).unwrap();
+    warnings.render(&sources)
+}
+
 /// The rules of a configuration as they are printed, in the order of the file.
 pub(crate) fn printed(text: &str) -> Vec<String> {
     let config = compile(text).unwrap_or_else(|report| panic!("{text}\n{report}"));

@@ -126,6 +126,14 @@ pub fn expand(items: &[Item], sources: &Sources, resolver: &dyn Resolver, diagno
                     if let SetOption::Fingerprints(file) = option {
                         expander.read_fingerprints(&file.node, file.span);
                     }
+                    if let SetOption::RulesetOptimization(level) = option
+                        && level.node != "none"
+                    {
+                        expander.diagnostics.push(
+                            Diagnostic::warning(level.span, "rules are not rewritten")
+                                .hint("they are loaded as they are written, and found through an index"),
+                        );
+                    }
                     let echo = expander.config.options.set(option);
                     expander.config.echo.push(echo);
                 }

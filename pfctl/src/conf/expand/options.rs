@@ -101,8 +101,8 @@ impl Options {
                 lines.push(format!("set hostid 0x{id:08x}"));
             }
             SetOption::Fingerprints(file) => lines.push(format!("set fingerprints \"{}\"", file.node)),
-            SetOption::NoRulesetOptimization => {
-                lines.push("set ruleset-optimization none".to_owned());
+            SetOption::RulesetOptimization(level) => {
+                lines.push(format!("set ruleset-optimization {}", level.node));
             }
         }
         lines.join("\n")

@@ -287,7 +287,10 @@ fn refuse_unsupported(cursor: &Cursor<'_>) -> Parse<()> {
         ));
     }
     match UNSUPPORTED.iter().find(|word| cursor.at_word(word)) {
-        Some(word) => Err(Box::new(Diagnostic::unsupported(cursor.here(), format!("`{word}`")))),
+        Some(word) => Err(Box::new(
+            Diagnostic::unsupported(cursor.here(), format!("`{word}`"))
+                .hint("NetBSD has one routing table; see `route-to`"),
+        )),
         None => Ok(()),
     }
 }

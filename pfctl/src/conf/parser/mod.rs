@@ -290,7 +290,7 @@ impl Parser<'_> {
                     | SetOption::StatePolicy(_)
                     | SetOption::HostId(_)
                     | SetOption::Fingerprints(_)
-                    | SetOption::NoRulesetOptimization
+                    | SetOption::RulesetOptimization(_)
             );
             if !anywhere {
                 self.enter(Section::Options, span);

@@ -77,14 +77,7 @@ pub(super) fn set_option(cursor: &mut Cursor<'_>) -> Parse<SetOption> {
         }
         SetOption::HostId(id.node)
     } else if cursor.eat_word("ruleset-optimization").is_some() {
-        let level = cursor.string("`none`")?;
-        if level.node != "none" {
-            return Err(Box::new(Diagnostic::unsupported(
-                level.span,
-                "optimisation of the ruleset",
-            )));
-        }
-        SetOption::NoRulesetOptimization
+        SetOption::RulesetOptimization(ruleset_optimization(cursor)?)
     } else if cursor.eat_word("fingerprints").is_some() {
         SetOption::Fingerprints(cursor.string("the name of a file")?)
     } else {
@@ -149,6 +142,21 @@ fn optimization(cursor: &mut Cursor<'_>) -> Parse<Optimization> {
                     .hint_opt(did_you_mean(&name.node, NAMES.map(|(known, _)| known))),
             )
         })
+}
+
+fn ruleset_optimization(cursor: &mut Cursor<'_>) -> Parse<Spanned<&'static str>> {
+    let names = SetOption::RULESET_OPTIMIZATIONS;
+    let name = cursor.string("`none`, `basic` or `profile`")?;
+    match names.iter().find(|known| **known == name.node) {
+        Some(&node) => Ok(Spanned { node, span: name.span }),
+        None => Err(Box::new(
+            Diagnostic::error(
+                name.span,
+                format!("unknown optimization of the ruleset `{}`", name.node),
+            )
+            .hint_opt(did_you_mean(&name.node, names)),
+        )),
+    }
 }
 
 fn debug_level(cursor: &mut Cursor<'_>) -> Parse<DebugLevel> {
