@@ -345,6 +345,8 @@ fn queues_are_left_out_with_a_word() {
         assert_eq!((outcome.code, outcome.err.as_str()), (0, word), "{conf}");
         let quiet = pfctl(&server, &["-q", "-f", &path]);
         assert_eq!((quiet.code, quiet.err.as_str()), (0, ""), "{conf}");
+        let tried = pfctl(&server, &["-nf", &path]);
+        assert!(tried.err.contains("no packet is queued"), "{}", tried.err);
     }
     let shown = pfctl(&server, &["-s", "rules"]);
     assert_eq!(shown.out, "pass all flags S/SA keep state queue(std, ack)\n");

@@ -702,24 +702,47 @@ fn a_rule_can_name_two_queues() {
 }
 
 #[test]
+fn whoever_speaks_of_queues_is_warned_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let inner = directory.path().join("inner.conf");
+    std::fs::write(&inner, "pass queue std\n").unwrap();
+    let load = format!("anchor a\nload anchor a from \"{}\"", inner.display());
+    for (conf, count) in [
+        ("pass", 0),
+        ("pass queue std\npass queue (std, ack)", 1),
+        ("altq on em0 cbq queue std\nqueue std\npass queue std", 1),
+        ("queue std", 1),
+        (&load, 1),
+    ] {
+        let warnings = warnings(conf);
+        assert_eq!(
+            warnings.matches("no packet is queued").count(),
+            count,
+            "{conf}\n{warnings}"
+        );
+        assert_eq!(compile(conf).unwrap().speaks_of_queues, count == 1, "{conf}");
+    }
+}
+
+#[test]
 fn queues_are_read_and_said_again() {
     let text = "
         altq on em0 cbq bandwidth 2Mb tbrsize 9000 queue { std, ssh, ack }
         queue std bandwidth 50% cbq(default)
         queue ssh on em0 bandwidth 1.5Mb priority 7 qlimit 100 cbq(borrow red) { login, bulk }
-        queue ack hfsc(realtime (10% 10 20%), linkshare 5%)
+        queue ack hfsc(realtime (10% 10 20%), linkshare 5%, upperlimit 1Mb)
+        queue bulk priq(rio)
     ";
     let expected = [
         "altq on em0 cbq bandwidth 2Mb tbrsize 9000 queue { std, ssh, ack }",
         "queue std bandwidth 50% cbq( default )",
         "queue ssh on em0 bandwidth 1.5Mb priority 7 qlimit 100 cbq( borrow red ) { login, bulk }",
-        "queue ack hfsc( realtime(10% 10 20%) linkshare 5% )",
+        "queue ack hfsc( realtime(10% 10 20%) linkshare 5% upperlimit 1Mb )",
+        "queue bulk priq( rio )",
     ];
     let config = compile(text).unwrap();
     assert_eq!(config.echo, expected);
-    assert!(config.speaks_of_queues());
-    assert!(compile("pass queue std").unwrap().speaks_of_queues());
-    assert!(!compile("pass").unwrap().speaks_of_queues());
+    assert!(config.speaks_of_queues);
     for (conf, message) in [
         ("altq em0", "expected `on`"),
         ("altq on em0 bandwidth lots queue std", "`lots` is no bandwidth"),

@@ -317,7 +317,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Error> {
     }
     if let Some(config) = &config {
         load::load_part(&mut Pf::new(device), config, &arguments.scope())?;
-        if config.speaks_of_queues() {
+        if config.speaks_of_queues {
             arguments.say(queues_are_left_out(&mut Pf::new(device))?);
         }
         repeat(&arguments, config, &resolver)?;

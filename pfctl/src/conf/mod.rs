@@ -77,6 +77,7 @@ fn compile_file(
             table.anchor = within(&table.anchor);
             table
         }));
+        config.speaks_of_queues |= inner.speaks_of_queues;
         // The numbers of both are of the same file, or the last one wins, as with `set fingerprints` itself.
         if inner.fingerprints.is_some() {
             config.fingerprints = inner.fingerprints;

@@ -136,7 +136,8 @@ impl Kernel {
         unsafe { ffi::pfk_log_packet(number, (&raw const *header).cast(), packet.as_raw().as_ptr()) };
     }
 
-    /// Whether packets can be queued by name: not in a module, which is built for kernels without ALTQ, as GENERIC is.
+    /// Whether packets can be queued by name: not here. One module is for every kernel of its version, and GENERIC has no ALTQ: a module
+    /// that named what is only there with `options ALTQ` could not be loaded into it.
     pub fn has_queues(&self) -> bool {
         false
     }

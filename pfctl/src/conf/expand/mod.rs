@@ -57,8 +57,8 @@ pub struct Config {
     pub tables: Vec<LoadTable>,
     /// The rules, as they stand in the file.
     pub rules: Vec<LoadRule>,
-    /// There are queues, which go to no kernel.
-    pub has_queues: bool,
+    /// Something is said of queues, which go to no kernel.
+    pub speaks_of_queues: bool,
     /// Macros, options and tables, as `pfctl -v` repeats them.
     pub echo: Vec<String>,
     /// Anchors that have their rules in files of their own: path, and file, in order.
@@ -70,11 +70,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether anything is said of queues.
-    pub fn speaks_of_queues(&self) -> bool {
-        self.has_queues || self.rules.iter().any(|rule| !rule.rule.qname.is_empty())
-    }
-
     /// The rules of one list, in their order, without those in anchors.
     pub fn rules_of(&self, kind: RulesetKind) -> impl Iterator<Item = &LoadRule> {
         self.rules_in("", kind)
@@ -138,11 +133,16 @@ pub fn expand(items: &[Item], sources: &Sources, resolver: &dyn Resolver, diagno
                     expander.config.echo.push(echo);
                 }
                 Statement::Scrub(rule) => expander.scrub(rule),
-                Statement::Filter(rule) => expander.filter(rule),
+                Statement::Filter(rule) => {
+                    if rule.queue.is_some() {
+                        expander.leave_queues_out(rule.span);
+                    }
+                    expander.filter(rule);
+                }
                 Statement::Translation(rule) => expander.translation(rule),
                 Statement::Queueing(queueing) => {
                     expander.config.echo.push(queueing.text.clone());
-                    expander.config.has_queues = true;
+                    expander.leave_queues_out(statement.span);
                 }
                 Statement::Table(table) => expander.table(table),
                 Statement::Anchor(rule) => expander.anchor(rule),
@@ -280,6 +280,16 @@ impl Combination<'_> {
 }
 
 impl Expander<'_> {
+    /// Warns at the first line that speaks of queues.
+    fn leave_queues_out(&mut self, span: Span) {
+        if !std::mem::replace(&mut self.config.speaks_of_queues, true) {
+            self.diagnostics.push(
+                Diagnostic::warning(span, "no packet is queued")
+                    .hint("there is no ALTQ in this pf: `altq` and `queue` are read, and do nothing"),
+            );
+        }
+    }
+
     /// Looks up what a rule matches; `None` where there were mistakes.
     fn resolve(&mut self, matching: &Match) -> Option<Resolved> {
         let interfaces = self.rule_interfaces(&matching.interfaces);
