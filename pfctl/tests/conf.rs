@@ -304,6 +304,22 @@ fn types_of_icmp_have_names() {
 }
 
 #[test]
+fn fragments_and_options_have_their_words() {
+    check("block fragment", "block drop all fragment");
+    check("pass no state fragment", "pass all no state fragment");
+    check("pass no state allow-opts", "pass all no state allow-opts");
+    check("pass in allow-opts", "pass in all flags S/SA keep state allow-opts");
+    for (conf, message) in [
+        ("block allow-opts", "`allow-opts` in a rule that does not pass"),
+        ("pass allow-opts allow-opts", "`allow-opts` given twice"),
+        ("block fragment fragment", "`fragment` given twice"),
+    ] {
+        let report = compile(conf).expect_err(conf);
+        assert!(report.contains(message), "{conf}\n{report}");
+    }
+}
+
+#[test]
 fn states_have_options() {
     check("pass keep state (max 7)", "pass all flags S/SA keep state (max 7)");
     check(
