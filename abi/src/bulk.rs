@@ -3,7 +3,7 @@
 //! Each argument begins with a [`BulkHead`], which says of which version it is and how long: what a later version can say gets a
 //! number of its own, and nothing old changes. Where pf does not know an ioctl it answers ENODEV (a descriptor of another kind, ENOTTY).
 
-use crate::{AnchorPath, UserPtr};
+use crate::{AnchorPath, Rule, UserPtr};
 
 /// The version of all arguments here.
 pub const BULK_VERSION: u32 = 1;
@@ -19,7 +19,7 @@ pub const BULK_LOCK_TAKE: u32 = 1;
 /// [`BulkLock::action`]: unlocks, by the lock's owner.
 pub const BULK_LOCK_RELEASE: u32 = 2;
 
-/// [`BulkRules::what`]: whole rules, [`crate::Rule`].
+/// [`BulkRules::what`]: whole rules, [`BulkRule`].
 pub const BULK_RULES: u32 = 0;
 /// [`BulkRules::what`]: their counters alone, [`RuleCounters`].
 pub const BULK_COUNTERS: u32 = 1;
@@ -88,6 +88,14 @@ c_struct! {
         pub buf: UserPtr,
         /// The anchor.
         pub anchor: AnchorPath,
+    }
+
+    /// A rule.
+    pub struct BulkRule {
+        /// As DIOCGETRULE tells it.
+        pub rule: Rule,
+        /// The anchor that it calls, as the rule was written; empty where it calls none.
+        pub anchor_call: AnchorPath,
     }
 
     /// What a rule has counted.

@@ -8,14 +8,16 @@
 //! As in [`states`](super::states) and [`rules`](super::rules): the caller's memory is touched with nothing held, or, by who may write, with
 //! no more than the old ioctls do.
 
-use pf_abi::{BULK_COUNTERS, BULK_MOST, BULK_RULES, BulkHead, BulkRules, BulkStates, Rule, RuleCounters, RulesetKind};
+use pf_abi::{
+    BULK_COUNTERS, BULK_MOST, BULK_RULES, BulkHead, BulkRule, BulkRules, BulkStates, RuleCounters, RulesetKind,
+};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::{element, rules, states};
 use crate::Pf;
-use crate::kpi::{Caller, Errno};
+use crate::kpi::{Caller, Errno, ReadSection, SoftNet};
 use crate::mem::KBox;
-use crate::rule;
+use crate::rule::{Rule, RulesetName};
 
 /// Whether an argument is of the one version there is.
 pub(super) fn check<T>(head: &BulkHead) -> Result<(), Errno> {
@@ -65,8 +67,10 @@ pub(super) fn get_rules(pf: &Pf, caller: &Caller<'_>, arg: &mut BulkRules) -> Re
     check::<BulkRules>(&arg.head)?;
     let kind = RulesetKind::try_from(arg.kind).map_err(|_| Errno::Einval)?;
     match arg.what {
-        BULK_RULES => copy::<Rule>(pf, caller, arg, kind, |rule, to| rule.export(to)),
-        BULK_COUNTERS => copy::<RuleCounters>(pf, caller, arg, kind, |rule, to| rule.export_counters(to)),
+        BULK_RULES => copy::<BulkRule>(pf, caller, arg, kind, |rule, home, section, to| {
+            rules::export(pf, section, home, rule, &mut to.rule, &mut to.anchor_call)
+        }),
+        BULK_COUNTERS => copy::<RuleCounters>(pf, caller, arg, kind, |rule, _, _, to| rule.export_counters(to)),
         _ => Err(Errno::Einval),
     }
 }
@@ -77,7 +81,7 @@ fn copy<T: Immutable + IntoBytes + FromZeros>(
     caller: &Caller<'_>,
     arg: &mut BulkRules,
     kind: RulesetKind,
-    export: impl Fn(&rule::Rule, &mut T),
+    export: impl Fn(&Rule, &RulesetName, &ReadSection<'_>, &mut T),
 ) -> Result<(), Errno> {
     let room = arg.count.min(BULK_MOST) as usize;
     let first = arg.nr as usize;
@@ -95,11 +99,14 @@ fn copy<T: Immutable + IntoBytes + FromZeros>(
                 return Err(Errno::Ebusy);
             }
             arg.ticket = ticket;
-            rules::with_list(pf, list, |rules| {
-                arg.total = u32::try_from(rules.len()).unwrap_or(u32::MAX);
-                let rule = rules.get(first.saturating_add(done)).filter(|_| done < room);
-                rule.map(|rule| export(rule, &mut record)).is_some()
-            })
+            let home = control.staging.anchors.name(list.ruleset).ok_or(Errno::Einval)?;
+            let level = SoftNet::raise();
+            let section = pf.read(&level);
+            let loaded = pf.config.read(&section).list_of(list.ruleset, list.kind);
+            let rules = loaded.map_or(&[][..], |loaded| loaded.rules());
+            arg.total = u32::try_from(rules.len()).unwrap_or(u32::MAX);
+            let rule = rules.get(first.saturating_add(done)).filter(|_| done < room);
+            rule.map(|rule| export(rule, home, &section, &mut record)).is_some()
         };
         if !made {
             break;

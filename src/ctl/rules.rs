@@ -24,7 +24,7 @@ use zerocopy::IntoBytes;
 use super::{Control, element, fingerprints, interfaces, name, tables};
 use crate::Pf;
 use crate::iface;
-use crate::kpi::{Caller, Errno, NoMemory, SoftNet};
+use crate::kpi::{Caller, Errno, NoMemory, ReadSection, SoftNet};
 use crate::mem::{KArc, KBox, KVec, Retired};
 use crate::rule::{self, Anchors, Config, ListChange, MAIN, Numbers, Rule, RuleList, RuleTables, RulesetName, Tags};
 use crate::table;
@@ -782,26 +782,39 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
     let section = pf.read(&level);
     let list = pf.config.read(&section).list_of(ruleset, kind).ok_or(Errno::Ebusy)?;
     let rule = list.rules().get(arg.nr as usize).ok_or(Errno::Ebusy)?;
-    rule.export(&mut arg.rule);
-    let interfaces = pf.interfaces.read(&section);
-    for (end, to) in [(&rule.src, &mut arg.rule.src), (&rule.dst, &mut arg.rule.dst)] {
+    export(pf, &section, home, rule, &mut arg.rule, &mut arg.anchor_call);
+    if clear {
+        rule.clear_counters();
+    }
+    Ok(())
+}
+
+/// Tells a rule of the ruleset `home`, and the anchor that it calls.
+pub(super) fn export(
+    pf: &Pf,
+    section: &ReadSection<'_>,
+    home: &RulesetName,
+    rule: &Rule,
+    to: &mut pf_abi::Rule,
+    anchor_call: &mut AnchorPath,
+) {
+    rule.export(to);
+    let interfaces = pf.interfaces.read(section);
+    for (end, to) in [(&rule.src, &mut to.src), (&rule.dst, &mut to.dst)] {
         // Where a kernel has a pointer, a count comes out: an `int`, -1 for a table that is not active.
         let count = match end.table() {
-            Some(_) => Some(end.table_len(&section).map_or(u32::MAX, |len| len as u32).into()),
+            Some(_) => Some(end.table_len(section).map_or(u32::MAX, |len| len as u32).into()),
             None => end.count(interfaces).map(|count| count as u64),
         };
         to.addr.p = count.unwrap_or(0);
     }
-    if clear {
-        rule.clear_counters();
-    }
     // No rule is ever skipped: not one stands in the way of the evaluation of the next.
-    arg.rule.skip.fill(NO_RULE.into());
-    arg.anchor_call = AnchorPath::EMPTY;
+    to.skip.fill(NO_RULE.into());
+    // All of it: what was there before may have been longer.
+    anchor_call.as_mut_bytes().fill(0);
     if let Some(call) = &rule.call {
-        call.write(home, arg.anchor_call.as_mut_bytes());
+        call.write(home, anchor_call.as_mut_bytes());
     }
-    Ok(())
 }
 
 /// DIOCCLRRULECTRS: clears the counters of the filter rules, those in anchors included.

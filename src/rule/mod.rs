@@ -437,6 +437,7 @@ impl Rule {
             bytes: self.counters.bytes(),
             nr: self.nr(),
             states: self.states.load(Ordering::Relaxed),
+            src_nodes: self.src_nodes.load(Ordering::Relaxed),
             ..abi::RuleCounters::default()
         };
     }

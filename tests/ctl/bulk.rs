@@ -6,6 +6,7 @@ use pf::kpi::{Direction, Errno};
 use pf_abi::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::common::rules::{Words, dynamic_addr};
 use crate::common::*;
 
 impl Machine {
@@ -63,6 +64,15 @@ impl Machine {
         let mut arg = lock(action, seconds);
         self.call_of(owner, true, DIOCBLOCK, &mut arg)?;
         Ok(arg)
+    }
+
+    /// Whole rules, and the anchors that they call.
+    fn whole_rules(&self, arg: &mut BulkRules) -> Result<Vec<(Rule, String)>, Errno> {
+        let bytes = self.bulk_rules(arg, size_of::<BulkRule>())?;
+        let records = bytes.chunks(size_of::<BulkRule>());
+        let rule = |it| BulkRule::read_from_bytes(it).unwrap();
+        let rule = |it| (rule(it).rule, rule(it).anchor_call.as_str().unwrap().to_owned());
+        Ok(records.map(rule).collect())
     }
 
     fn bulk_rules(&self, arg: &mut BulkRules, record: usize) -> Result<Vec<u8>, Errno> {
@@ -336,18 +346,31 @@ fn rules_come_in_bulk_as_they_come_one_by_one() {
     machine.command(DIOCSTART).unwrap();
     machine.send(1, Direction::Out, &udp_packet()).unwrap();
     let mut arg = rules(BULK_RULES, 1, 10);
-    let bytes = machine.bulk_rules(&mut arg, size_of::<Rule>()).unwrap();
+    let got = machine.whole_rules(&mut arg).unwrap();
     assert_eq!((arg.count, arg.total), (2, 3));
-    let mut one_by_one = machine.rules(Action::Pass);
-    for rule in &mut one_by_one {
-        // DIOCGETRULE says what is skipped: nothing.
-        rule.skip = Default::default();
-    }
-    let got: Vec<_> = bytes
-        .chunks(size_of::<Rule>())
-        .map(|it| Rule::read_from_bytes(it).unwrap())
-        .collect();
-    assert_eq!(got, one_by_one[1..]);
+    assert_eq!(got, machine.rules_of("", Action::Pass).unwrap()[1..]);
+}
+
+#[test]
+fn rules_in_bulk_tell_their_anchors_tables_and_interfaces() {
+    let machine = Machine::new();
+    machine.make_table("bad", &["10.0.0.1", "10.0.0.2"]);
+    machine.set_addresses(1, &["192.0.2.1/24"]);
+    let mut ends = pass("ends");
+    ends.src.addr.kind = PF_ADDR_TABLE;
+    ends.src.addr.set_tblname(TableName::new("bad").unwrap());
+    ends.dst.addr = dynamic_addr("em0");
+    let of_anchor = [(pass("long"), "../spam/inner/*"), (ends, ""), (pass("call"), "/b")];
+    machine.load_into("a", RulesetKind::Filter, &of_anchor).unwrap();
+    let mut arg = BulkRules {
+        anchor: AnchorPath::new("a").unwrap(),
+        ..rules(BULK_RULES, 0, 10)
+    };
+    let got = machine.whole_rules(&mut arg).unwrap();
+    let calls: Vec<_> = got.iter().map(|(_, call)| call.as_str()).collect();
+    assert_eq!(calls, ["../spam/inner/*", "", "/b"]);
+    assert_eq!((got[1].0.src.addr.p, got[1].0.dst.addr.p), (2, 1), "addresses of each");
+    assert_eq!(got, machine.rules_of("a", Action::Pass).unwrap());
 }
 
 #[test]
@@ -386,6 +409,20 @@ fn counters_come_in_bulk() {
         assert_eq!(machine.bulk_rules(&mut arg, size_of::<RuleCounters>()), Ok(vec![]));
         assert_eq!((arg.count, arg.total), (0, 2));
     }
+}
+
+#[test]
+fn counters_in_bulk_tell_source_nodes() {
+    let machine = Machine::new();
+    let rule = pass("tracked").tracking(true);
+    machine.load(RulesetKind::Filter, &[(rule, vec![])]).unwrap();
+    machine.command(DIOCSTART).unwrap();
+    machine.send(1, Direction::Out, &udp_packet()).unwrap();
+    let mut arg = rules(BULK_COUNTERS, 0, 1);
+    let bytes = machine.bulk_rules(&mut arg, size_of::<RuleCounters>()).unwrap();
+    let counters = RuleCounters::read_from_bytes(&bytes).unwrap();
+    assert_eq!((counters.states, counters.src_nodes), (1, 1));
+    assert_eq!(machine.rules(Action::Pass)[0].src_nodes, 1);
 }
 
 #[test]
