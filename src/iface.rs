@@ -183,6 +183,16 @@ impl Interfaces {
         u16::try_from(at).ok()
     }
 
+    /// One more than the highest number.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there is nothing: never, as `all` is always there.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Every interface and its number.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &KArc<Interface>)> {
         (0u16..).zip(self.known.iter().map(|entry| &entry.interface))

@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering;
 use pf_abi::{AddrWrap, IfName, IocIface, Kif, PF_ADDR_DYNIFTL, PFI_IFLAG_SKIP, UserPtr};
 use zerocopy::IntoBytes;
 
+use super::uses::Uses;
 use super::{Control, element, name};
 use crate::Pf;
 use crate::iface::{self, Interface, Interfaces};
@@ -73,7 +74,7 @@ fn is_named(interface: &Interface, filter: &[u8]) -> bool {
     }
 }
 
-/// DIOCIGETIFACES: fills in as many as there is room for, and tells how many there are.
+/// DIOCIGETIFACES: fills in as many as there is room for, and tells how many there are. Who speaks of them is counted once for all.
 pub(super) fn dump(pf: &Pf, caller: &Caller<'_>, arg: &mut IocIface) -> Result<(), Errno> {
     if usize::try_from(arg.esize) != Ok(size_of::<Kif>()) {
         return Err(Errno::Enodev);
@@ -81,6 +82,11 @@ pub(super) fn dump(pf: &Pf, caller: &Caller<'_>, arg: &mut IocIface) -> Result<(
     let filter = name(&arg.name)?;
     let filter = filter.to_bytes().unwrap_or_default();
     let room = usize::try_from(arg.size).map_err(|_| Errno::Einval)?;
+    // Without room there is nobody to tell.
+    let uses = match room {
+        0 => Uses::default(),
+        _ => Uses::count(pf)?,
+    };
     let mut kif: KBox<Kif> = KBox::zeroed()?;
     let mut found = 0;
     for number in 0..=u16::MAX {
@@ -90,6 +96,9 @@ pub(super) fn dump(pf: &Pf, caller: &Caller<'_>, arg: &mut IocIface) -> Result<(
             Export::Done => (),
         }
         if found < room {
+            let of = uses.of(number);
+            kif.states = i32::try_from(of.states).unwrap_or(i32::MAX);
+            kif.rules = i32::try_from(of.rules).unwrap_or(i32::MAX);
             caller
                 .memory
                 .copyout(kif.as_bytes(), element::<Kif>(arg.buffer, found)?)?;

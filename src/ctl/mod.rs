@@ -4,7 +4,8 @@
 //! [`IOCTLS`] is the one table of all of them: what each needs, and who serves it. [`rules`] are the transactions over lists of
 //! rules, [`pool`] are their pools, [`states`] dumps, restores and removes states, [`sources`] source nodes, [`record`] is one
 //! state outside the kernel, [`tables`] are the tables and [`addresses`] what is in them, [`bulk`] is what NetBSD's own pf does not
-//! have, [`hold`] the lock of the state table, [`anchors`], [`fingerprints`], [`options`] and [`interfaces`] are the rest.
+//! have, [`hold`] the lock of the state table, [`anchors`], [`fingerprints`], [`options`] and [`interfaces`] are the rest; [`uses`]
+//! counts who speaks of an interface.
 //!
 //! Nothing that comes in is trusted: an argument of the wrong size, a number out of range, a name without its NUL, a pointer that
 //! leads nowhere each end in an error, before anything is changed.
@@ -35,6 +36,7 @@ pub(crate) mod rules;
 mod sources;
 mod states;
 mod tables;
+mod uses;
 
 use pf_abi::{CName, IfName, Limit, *};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};

@@ -88,6 +88,11 @@ impl DynamicAddr {
         }
     }
 
+    /// The number of the interface or the group.
+    pub fn interface(&self) -> u16 {
+        self.interface
+    }
+
     /// The networks, each as an address and a mask, in the order in which the system has the addresses. A rule of `af`'s family
     /// that says `/32` means IPv4 addresses as they are.
     pub fn nets<'a>(&self, interfaces: &'a Interfaces, af: Af) -> impl Iterator<Item = (Addr, Addr)> + use<'a> {

@@ -201,6 +201,14 @@ impl Endpoint {
         }
     }
 
+    /// The number of the interface whose addresses it stands for, if it does.
+    pub fn interface(&self) -> Option<u16> {
+        match &self.within {
+            Within::Net(_) | Within::Table(_) | Within::NoRoute | Within::UrpfFailed => None,
+            Within::Dynamic(dynamic) => Some(dynamic.interface()),
+        }
+    }
+
     /// The table that it is about.
     pub fn table(&self) -> Option<&TableRef> {
         match &self.within {

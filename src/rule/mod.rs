@@ -28,7 +28,7 @@ pub use anchor::{Anchors, Call, MAIN, RulesetName};
 pub use endpoint::{Endpoint, Net, PortMatch};
 pub use matching::{Decision, Subject, Surroundings};
 pub use owner::OwnerMatch;
-pub use ruleset::{Asks, Config, ListChange, RuleList, Ruleset};
+pub use ruleset::{Asks, Config, ListChange, RuleList, RulePlace, Ruleset};
 pub use scrub::{FragmentPolicy, Scrub};
 pub use tag::{Tag, Tags};
 

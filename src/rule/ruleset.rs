@@ -174,6 +174,14 @@ pub struct ListChange {
     pub list: KArc<RuleList>,
 }
 
+/// Where a walk over all rules goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RulePlace {
+    ruleset: usize,
+    list: usize,
+    rule: usize,
+}
+
 /// All that packets are judged by.
 #[derive(Debug)]
 pub struct Config {
@@ -215,6 +223,30 @@ impl Config {
     #[inline]
     pub fn list_of(&self, number: u16, kind: RulesetKind) -> Option<&KArc<RuleList>> {
         self.ruleset(number)?.list(kind)
+    }
+
+    /// All rules from a place on, each with the place behind it.
+    pub fn rules_from(&self, from: RulePlace) -> impl Iterator<Item = (RulePlace, &KArc<Rule>)> {
+        let mut at = from;
+        core::iter::from_fn(move || {
+            loop {
+                let ruleset = self.rulesets.get(at.ruleset)?.as_ref();
+                let Some(list) = ruleset.and_then(|ruleset| ruleset.lists().get(at.list)) else {
+                    at = RulePlace {
+                        ruleset: at.ruleset + 1,
+                        ..RulePlace::default()
+                    };
+                    continue;
+                };
+                match list.rules().get(at.rule) {
+                    Some(rule) => {
+                        at.rule += 1;
+                        return Some((at, rule));
+                    }
+                    None => (at.list, at.rule) = (at.list + 1, 0),
+                }
+            }
+        })
     }
 
     /// The numbers of all rulesets in the order of their paths, the main one first.

@@ -4,6 +4,7 @@ use pf::kpi::{Direction, Errno, Kernel};
 use pf_abi::*;
 use zerocopy::IntoBytes;
 
+use crate::common::rules::{Words, nat, routed};
 use crate::common::*;
 
 #[test]
@@ -189,6 +190,43 @@ fn interfaces_are_told_by_name_or_driver() {
         assert!(no_pointer.iter().all(|pointer| *pointer == UserPtr(0)));
         assert_eq!(kif.group, UserPtr((kif.name.as_str() == Some("all")).into()));
     }
+}
+
+#[test]
+fn interfaces_tell_who_speaks_of_them() {
+    let machine = Machine::new();
+    let uses = || -> Vec<(String, i32, i32)> {
+        let uses = |kif: &Kif| (kif.name.as_str().unwrap().to_owned(), kif.rules, kif.states);
+        machine.interfaces("").iter().map(uses).collect()
+    };
+    let bound = |n| SyncState {
+        ifname: IfName::new(if n < 3 { "em0" } else { "all" }).unwrap(),
+        ..connection(n)
+    };
+    // More than are looked at in one go, and in more partitions.
+    let states: Vec<_> = (0..5000).map(bound).collect();
+    machine.add_states(&states).unwrap();
+    let on_em0 = pass("on").on("em0").af(AF_INET).to("(em0)");
+    let mut filter: Vec<_> = (0..100).map(|_| (pass("none"), vec![])).collect();
+    filter.push((on_em0, vec![]));
+    filter.push(routed(pass("to"), Route::To, &["em1 10.0.0.1", "em1 10.0.0.2"]));
+    machine.load(RulesetKind::Filter, &filter).unwrap();
+    machine.load(RulesetKind::Nat, &[nat("(em1)").af(AF_INET)]).unwrap();
+    machine
+        .load_into("a/b", RulesetKind::Filter, &[(pass("in").on("em0"), "")])
+        .unwrap();
+    let expected = [("all", 0, 4997), ("em0", 2, 3), ("em1", 2, 0), ("lo0", 0, 0)];
+    assert_eq!(
+        uses(),
+        expected.map(|(name, rules, states)| (name.to_owned(), rules, states))
+    );
+    machine.load(RulesetKind::Filter, &[]).unwrap();
+    machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap();
+    let expected = [("all", 0, 0), ("em0", 1, 0), ("em1", 1, 0), ("lo0", 0, 0)];
+    assert_eq!(
+        uses(),
+        expected.map(|(name, rules, states)| (name.to_owned(), rules, states))
+    );
 }
 
 #[test]
