@@ -1,9 +1,10 @@
 //! Interfaces by name: those that exist, and those that a rule speaks of before they do.
 //!
 //! # Life cycle
-//! A name gets a number when a rule or an interface first brings it up, and keeps it. Number 0 is `all`: states that are
-//! bound to no interface are said to be on it. The table is replaced whole on each change, and read in a passive
-//! section; the interfaces themselves are shared between the versions, so counters go on.
+//! A name gets a number when a rule or an interface first brings it up, and keeps it until names are short and nobody uses it: then
+//! the number is free for another. Number 0 is `all`: states that are bound to no interface are said to be on it. The table is
+//! replaced whole on each change, and read in a passive section; the interfaces themselves are shared between the versions, so
+//! counters go on.
 //!
 //! A group is a name of several interfaces: of all that a driver has (`em` of em0, em1), as NetBSD's pf makes them. Who is of a
 //! group follows from the names.
@@ -29,12 +30,14 @@ pub const ALL: u16 = 0;
 /// An interface, or the name of one.
 #[derive(Debug)]
 pub struct Interface {
-    /// Its name.
+    /// Its name; empty for what has given its number back.
     pub name: IfName,
     /// Packets on it pass unseen: `set skip on`.
     pub skip: AtomicBool,
     /// When its counters were cleared, in seconds since 1970; 0 if never.
     pub cleared: AtomicU32,
+    /// Nobody finds it by its name.
+    hidden: AtomicBool,
     /// Packets and bytes, by family, direction and fate: see [`counter`].
     counters: Tally<16>,
 }
@@ -45,6 +48,7 @@ impl Interface {
             name,
             skip: AtomicBool::new(false),
             cleared: AtomicU32::new(0),
+            hidden: AtomicBool::new(false),
             counters: Tally::new()?,
         })
     }
@@ -53,6 +57,12 @@ impl Interface {
     #[inline]
     pub fn skips(&self) -> bool {
         self.skip.load(Ordering::Relaxed)
+    }
+
+    /// Hides it from who looks for its name, or shows it again. Who has it hidden and has waited for readers knows that nobody who has not
+    /// found it yet will find it.
+    pub fn hide(&self, hidden: bool) {
+        self.hidden.store(hidden, Ordering::Release);
     }
 
     /// Counts a packet, in the stripe of the CPU that this runs on.
@@ -179,8 +189,14 @@ impl Interfaces {
 
     /// The number of a name, if it has one.
     pub fn find(&self, name: &IfName) -> Option<u16> {
+        if name.is_empty() {
+            return None;
+        }
         let at = self.known.iter().position(|entry| entry.interface.name == *name)?;
-        u16::try_from(at).ok()
+        let interface = &self.known.get(at)?.interface;
+        u16::try_from(at)
+            .ok()
+            .filter(|_| !interface.hidden.load(Ordering::Acquire))
     }
 
     /// One more than the highest number.
@@ -195,7 +211,13 @@ impl Interfaces {
 
     /// Every interface and its number.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &KArc<Interface>)> {
-        (0u16..).zip(self.known.iter().map(|entry| &entry.interface))
+        let all = (0u16..).zip(self.known.iter().map(|entry| &entry.interface));
+        all.filter(|(_, interface)| !interface.name.is_empty())
+    }
+
+    /// The numbers of those that exist now.
+    pub fn attached(&self) -> impl Iterator<Item = u16> {
+        self.attached.iter().map(|(_, number)| *number)
     }
 
     /// Whether an interface of this number exists now.
@@ -221,21 +243,38 @@ impl Interfaces {
         if let Some(number) = new.find(&name) {
             return Ok((new, number));
         }
-        let number = u16::try_from(new.known.len()).map_err(|_| NoMemory)?;
+        let free = new.known.iter().position(|entry| entry.interface.name.is_empty());
+        let at = free.unwrap_or(new.known.len());
+        let number = u16::try_from(at).map_err(|_| NoMemory)?;
         let mut entry = Entry::new(name)?;
         // It may be of a group that is spoken of, or be the group of what is there.
-        if let Some(driver) = driver(name.to_bytes().unwrap_or_default()) {
-            let group = new
-                .known
-                .iter()
-                .position(|of| of.interface.name.to_bytes() == Some(driver));
-            entry.group = group.and_then(|at| u16::try_from(at).ok()).unwrap_or(ALL);
+        match driver(name.to_bytes().unwrap_or_default()) {
+            Some(driver) => entry.group = new.find(&IfName::cut(driver)).unwrap_or(ALL),
+            None => {
+                for member in new.known.iter_mut().filter(|member| member.is_of(&name)) {
+                    member.group = number;
+                }
+            }
         }
-        for member in new.known.iter_mut().filter(|member| member.is_of(&name)) {
-            member.group = number;
+        match new.known.get_mut(at) {
+            Some(free) => *free = entry,
+            None => new.known.push(entry)?,
         }
-        new.known.push(entry)?;
         Ok((new, number))
+    }
+
+    /// A table in which these numbers are free for other names. The caller knows that nobody has them.
+    pub fn without(&self, is_free: impl Fn(u16) -> bool) -> Result<Self, NoMemory> {
+        let mut new = self.copy()?;
+        let free = Entry::new(IfName::EMPTY)?;
+        for (number, entry) in (0u16..).zip(new.known.iter_mut()) {
+            if is_free(number) {
+                *entry = free.clone();
+            } else if is_free(entry.group) {
+                entry.group = ALL;
+            }
+        }
+        Ok(new)
     }
 
     /// A table in which the kernel's `ifindex` has these addresses, and no others. One that pf has not been told of has none.

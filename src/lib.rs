@@ -286,6 +286,12 @@ impl Pf {
         number != iface::ALL && interfaces.find(name) == Some(number)
     }
 
+    /// How many names of interfaces there may be, those that exist counted, when a rule or a state brings up another: 4096 if nobody says
+    /// otherwise. Beyond that, the names are given back that nobody uses any more.
+    pub fn limit_names(&self, most: usize) {
+        self.control.lock().most_names = most;
+    }
+
     /// The addresses that an interface has now, all of them, in the order in which the system has them. Called whenever one
     /// comes or goes, after [`attach_interface`](Self::attach_interface).
     pub fn set_interface_addresses(&self, ifindex: u16, addresses: &[InterfaceAddress]) -> Result<(), NoMemory> {

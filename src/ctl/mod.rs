@@ -56,6 +56,8 @@ pub(crate) struct Control {
     limits: [u32; Limit::COUNT],
     /// The interface that DIOCGETSTATUS tells about, or nothing.
     status_interface: IfName,
+    /// Names of interfaces that there may be when another is brought up.
+    pub(crate) most_names: usize,
     /// When pf was enabled or disabled, or its counters cleared, in seconds since 1970.
     since: u32,
     /// Fingerprints of operating systems.
@@ -71,6 +73,7 @@ impl Control {
             tables: Tables::new()?,
             limits: core::array::from_fn(|at| Limit::ALL.get(at).map_or(0, |limit| limit.default_value())),
             status_interface: IfName::EMPTY,
+            most_names: interfaces::MOST_NAMES,
             since: 0,
             fingerprints: Fingerprints::new(),
             fingerprints_changed: None,

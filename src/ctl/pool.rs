@@ -15,7 +15,6 @@ use pf_abi::{
 use super::rules::{self, List, kind_of};
 use super::{Control, interfaces, name, tables};
 use crate::Pf;
-use crate::iface;
 use crate::kpi::{Caller, Errno, SoftNet};
 use crate::mem::{KArc, KVec};
 use crate::rule::Rule;
@@ -44,11 +43,8 @@ fn check(arg: &IocPoolAddr) -> Result<IfName, Errno> {
 
 /// The address as a rule has it. Taken over field by field: no kernel pointer that it might claim, nothing in its padding.
 fn address(pf: &Pf, control: &mut Control, from: &PoolAddr, ifname: IfName) -> Result<PoolAddr, Errno> {
-    let interface = match ifname {
-        IfName::EMPTY => iface::ALL,
-        ifname => interfaces::number(pf, control, ifname)?,
-    };
-    let dynamic = interfaces::dynamic(pf, control, &from.addr)?;
+    let dynamic = interfaces::dynamic(&from.addr)?;
+    let [interface, dynamic] = interfaces::numbers(pf, control, [ifname, dynamic], &[])?;
     Ok(PoolAddr {
         addr: AddrWrap {
             // Here, it is the number of the interface whose addresses they are; and so below, of the one that a route leads to.

@@ -16,14 +16,13 @@ use core::mem::{offset_of, take};
 use core::sync::atomic::Ordering;
 
 use pf_abi::{
-    Action, AnchorPath, Change, IfName, IocRule, IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PoolAddr,
+    Action, AnchorPath, Change, IocRule, IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PoolAddr,
     RulesetKind,
 };
 use zerocopy::IntoBytes;
 
 use super::{Control, element, fingerprints, interfaces, name, tables};
 use crate::Pf;
-use crate::iface;
 use crate::kpi::{Caller, Errno, NoMemory, ReadSection, SoftNet};
 use crate::mem::{KArc, KBox, KVec, Retired};
 use crate::rule::{self, Anchors, Config, ListChange, MAIN, Numbers, Rule, RuleList, RuleTables, RulesetName, Tags};
@@ -149,6 +148,14 @@ impl Staging {
     /// The ticket of what is loaded.
     pub(super) fn active(&self, list: List) -> u32 {
         self.known_list(list).map_or(0, |staged| staged.active)
+    }
+
+    /// The lists that are being loaded.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &RuleList> {
+        self.rulesets
+            .iter()
+            .flat_map(|lists| lists.iter())
+            .map(|list| &list.rules)
     }
 
     fn next_ticket(&mut self) -> u32 {
@@ -558,7 +565,7 @@ fn make_rule(
     check_names(&mut source)?;
     source.cuid = caller.uid;
     source.cpid = caller.pid;
-    let mut numbers = numbers(pf, control, &source)?;
+    let mut numbers = numbers(pf, control, &source, &addresses)?;
     let home = control
         .staging
         .anchors
@@ -615,16 +622,13 @@ fn rule_tables(
     })
 }
 
-/// What the names stand for that a rule speaks of, which get numbers where they have none.
-fn numbers(pf: &Pf, control: &mut Control, rule: &pf_abi::Rule) -> Result<Numbers, Errno> {
-    let interface = match rule.ifname {
-        IfName::EMPTY => iface::ALL,
-        ifname => interfaces::number(pf, control, ifname)?,
-    };
+/// What the names stand for that a rule speaks of, which get numbers where they have none. `addresses` are its pool's.
+fn numbers(pf: &Pf, control: &mut Control, rule: &pf_abi::Rule, addresses: &[PoolAddr]) -> Result<Numbers, Errno> {
     let (src, dst) = (
-        interfaces::dynamic(pf, control, &rule.src.addr)?,
-        interfaces::dynamic(pf, control, &rule.dst.addr)?,
+        interfaces::dynamic(&rule.src.addr)?,
+        interfaces::dynamic(&rule.dst.addr)?,
     );
+    let [interface, src, dst] = interfaces::numbers(pf, control, [rule.ifname, src, dst], addresses)?;
     let mut tag = |name: &pf_abi::CName<{ pf_abi::PF_TAG_NAME_SIZE }>| match name.is_empty() {
         true => Ok(None),
         false => control.staging.tags.get(name).map(Some),

@@ -215,7 +215,7 @@ pub(super) fn add_some(
 /// Puts a state into the table.
 fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
     let candidate = Candidate::new(record)?;
-    let interface = interface_of(pf, &candidate)?;
+    let interface = interfaces::find_or_name(pf, &candidate.interface)?;
     let mut identity = match candidate.id() {
         Some(id) => {
             let mut identities = pf.identities.lock();
@@ -233,7 +233,7 @@ fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
     }
     let host_id = pf.host_id.load(Ordering::Relaxed);
     let scene = scene(pf, &section);
-    let (mut origin, body) = candidate.state(&scene, interface, host_id)?;
+    let (mut origin, body) = candidate.state(&scene, interface.number, host_id)?;
     let current = Current {
         interfaces: scene.interfaces,
         section: &section,
@@ -257,25 +257,10 @@ fn insert(pf: &Pf, record: &SyncState) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The number of a record's interface.
-fn interface_of(pf: &Pf, candidate: &Candidate<'_>) -> Result<u16, Errno> {
-    match known_interface(pf, &candidate.interface) {
-        Some(number) => Ok(number),
-        None => interfaces::number(pf, &mut pf.control.lock(), candidate.interface),
-    }
-}
-
-fn known_interface(pf: &Pf, name: &IfName) -> Option<u16> {
-    let level = SoftNet::raise();
-    let section = pf.read(&level);
-    pf.interfaces.read(&section).find(name)
-}
-
 /// Which interfaces' states a call is about.
-#[derive(Clone, Copy)]
 enum Binding {
     Any,
-    To(u16),
+    To(interfaces::Found),
 }
 
 impl Binding {
@@ -285,13 +270,13 @@ impl Binding {
         if ifname.is_empty() {
             return Ok(Some(Binding::Any));
         }
-        Ok(known_interface(pf, &ifname).map(Binding::To))
+        Ok(interfaces::find(pf, &ifname).map(Binding::To))
     }
 
-    fn matches(self, state: &State) -> bool {
+    fn matches(&self, state: &State) -> bool {
         match self {
             Binding::Any => true,
-            Binding::To(number) => state.interface() == number,
+            Binding::To(interface) => state.interface() == interface.number,
         }
     }
 }

@@ -8,11 +8,13 @@
 
 use pf_abi::{PF_ADDR_DYNIFTL, PoolAddr};
 
+use super::rules::Staging;
 use crate::Pf;
 use crate::iface::ALL;
 use crate::kpi::{NoMemory, ReadSection, SoftNet};
 use crate::mem::KVec;
 use crate::rule::{Rule, RulePlace};
+use crate::source::Position;
 
 /// Names of interfaces in rules, and partitions of the state table, that are looked at before a packet may come between.
 const BATCH: usize = 64;
@@ -24,8 +26,17 @@ pub(super) struct Use {
     pub(super) rules: u32,
     /// States that are bound to it.
     pub(super) states: u32,
+    /// Something else keeps its number.
+    is_held: bool,
     /// The last rule that was counted, by its place in the walk.
     last: usize,
+}
+
+impl Use {
+    /// Whether anybody has its number.
+    pub(super) fn is_any(&self) -> bool {
+        self.rules != 0 || self.states != 0 || self.is_held
+    }
 }
 
 /// The same of all interfaces, by their numbers.
@@ -109,8 +120,45 @@ impl Uses {
                 if let Some(of) = self.known.get_mut(usize::from(state.interface())) {
                     of.states = of.states.saturating_add(1);
                 }
+                if let Some(route) = state.extra().and_then(|extra| extra.route) {
+                    self.hold(route.choice.interface);
+                }
                 true
             })
         })
+    }
+
+    fn hold(&mut self, number: u16) {
+        if let Some(of) = self.known.get_mut(usize::from(number)) {
+            of.is_held = true;
+        }
+    }
+
+    /// Adds what is being loaded, and the addresses of a pool that are on their way into a rule.
+    pub(super) fn add_staged(&mut self, pf: &Pf, staging: &Staging, pool: &[PoolAddr]) {
+        for number in staging.pool.iter().chain(pool).flat_map(named) {
+            self.hold(number);
+        }
+        for rules in staging.lists().flat_map(|list| list.rules().chunks(BATCH)) {
+            let level = SoftNet::raise();
+            let section = pf.read(&level);
+            for rule in rules {
+                self.add_rule(rule, &section);
+            }
+        }
+    }
+
+    /// Adds what the pools of rules have given to sources.
+    pub(super) fn add_nodes(&mut self, pf: &Pf) {
+        let mut from = Some(Position::default());
+        while let Some(start) = from {
+            let level = SoftNet::raise();
+            from = pf.sources.walk(start, &level, |node| {
+                if let Some(given) = node.given(&level) {
+                    self.hold(given.interface);
+                }
+                true
+            });
+        }
     }
 }

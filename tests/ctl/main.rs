@@ -7,6 +7,7 @@ mod access;
 mod anchors;
 mod bulk;
 mod hostile;
+mod names;
 mod options;
 mod pool;
 mod restore;

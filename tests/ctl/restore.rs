@@ -660,21 +660,6 @@ fn an_interface_that_is_not_there_yet_keeps_its_name() {
 }
 
 #[test]
-fn there_is_an_end_to_new_names() {
-    let machine = Machine::new();
-    let named = |n: u32| SyncState {
-        ifname: IfName::new(&format!("x{n}")).unwrap(),
-        ..connection(n)
-    };
-    let states: Vec<_> = (0..5000).map(named).collect();
-    assert_eq!(machine.add_states(&states), Err(Errno::Enospc));
-    let added = machine.dump().len();
-    assert_eq!(added, 4096 - 4, "all, em0, em1 and lo0 are there");
-    assert_eq!(machine.add_state(&states[added]), Err(Errno::Enospc));
-    assert_eq!(machine.add_state(&connection(added as u32)), Ok(()));
-}
-
-#[test]
 fn windows_are_wide_until_both_ends_have_been_seen() {
     let machine = Machine::new();
     machine.command(DIOCSTART).unwrap();
