@@ -42,7 +42,7 @@ use ctl::hold::Hold;
 use filter::proxy::Handshakes;
 use iface::{InterfaceAddress, Interfaces};
 use kpi::{Caller, Direction, Errno, Kernel, Mbuf, Mutex, NoMemory, Passive, ReadSection, SoftNet, SpinLock};
-use mem::{KBox, Snapshot};
+use mem::{KArc, KBox, Snapshot};
 use norm::Norm;
 use osfp::Fingerprints;
 use purge::Sweep;
@@ -62,7 +62,7 @@ pub struct Pf {
     kernel: Kernel,
     passive: Passive,
     /// Rules, as packets see them.
-    config: Snapshot<Config>,
+    config: Snapshot<KArc<Config>>,
     /// Interfaces, as packets see them.
     interfaces: Snapshot<Interfaces>,
     /// Fingerprints of operating systems, as packets see them.
@@ -119,10 +119,11 @@ impl Pf {
     pub fn new(kernel: Kernel) -> Result<KBox<Self>, NoMemory> {
         let host_id = kernel.random_u32();
         let states = Self::new_states(&kernel)?;
+        let config = Self::new_config()?;
         KBox::new(Pf {
             identities: Mutex::new(Identities::new(&kernel, &states))?,
             passive: Passive::new()?,
-            config: Self::new_config()?,
+            config: Snapshot::new(KBox::new(config.clone())?),
             interfaces: Self::new_interfaces()?,
             fingerprints: Snapshot::new(KBox::new(Fingerprints::new())?),
             states,
@@ -140,7 +141,7 @@ impl Pf {
             debug: AtomicU32::new(pf_abi::PF_DEBUG_URGENT),
             explained: AtomicU32::new(0),
             host_id: AtomicU32::new(host_id),
-            control: Self::new_control()?,
+            control: Self::new_control(config)?,
             sweep: Mutex::new(Sweep::default())?,
             loader: AtomicU64::new(ctl::rules::NOBODY),
             kernel,
@@ -149,14 +150,14 @@ impl Pf {
 
     /// A function of its own, so that this does not lie on a kernel's stack beside all the rest.
     #[inline(never)]
-    fn new_control() -> Result<KBox<Mutex<Control>>, NoMemory> {
-        KBox::new(Mutex::new(Control::new()?)?)
+    fn new_control(config: KArc<Config>) -> Result<KBox<Mutex<Control>>, NoMemory> {
+        KBox::new(Mutex::new(Control::new(config)?)?)
     }
 
     /// Likewise.
     #[inline(never)]
-    fn new_config() -> Result<Snapshot<Config>, NoMemory> {
-        Ok(Snapshot::new(KBox::new(Config::new()?)?))
+    fn new_config() -> Result<KArc<Config>, NoMemory> {
+        KArc::new(Config::new()?)
     }
 
     /// Likewise.

@@ -43,13 +43,17 @@ use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 use crate::Pf;
 use crate::kpi::{Caller, Errno, NoMemory};
+use crate::mem::KArc;
 use crate::osfp::Fingerprints;
+use crate::rule::Config;
 use crate::table::Tables;
 
 /// What the ioctl path keeps between calls.
 pub(crate) struct Control {
     /// Lists of rules that are being loaded.
     staging: rules::Staging,
+    /// What packets are judged by: the same as they see, for whoever holds the mutex, as nobody else replaces it.
+    config: KArc<Config>,
     /// All tables.
     pub(crate) tables: Tables,
     /// The limits, by [`Limit`]. That of states is the state table's.
@@ -67,9 +71,10 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new() -> Result<Self, NoMemory> {
+    pub(crate) fn new(config: KArc<Config>) -> Result<Self, NoMemory> {
         Ok(Control {
             staging: rules::Staging::new()?,
+            config,
             tables: Tables::new()?,
             limits: core::array::from_fn(|at| Limit::ALL.get(at).map_or(0, |limit| limit.default_value())),
             status_interface: IfName::EMPTY,

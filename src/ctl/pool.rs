@@ -147,10 +147,11 @@ pub(super) fn change(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
     };
     let mut control = pf.control.lock();
     let list = list_with_ticket(&control, arg)?;
-    let rule = rules::with_list(pf, list, |rules| match arg.r_last {
-        0 => rule(rules, arg).cloned(),
-        _ => rules.last().cloned().ok_or(Errno::Ebusy),
-    })?;
+    let rules = control.rules(list);
+    let rule = match arg.r_last {
+        0 => rule(rules, arg)?.clone(),
+        _ => rules.last().ok_or(Errno::Ebusy)?.clone(),
+    };
     let changed = (|| {
         let new = match ifname {
             Some(ifname) => Some(address(pf, &mut control, &arg.addr, ifname)?),

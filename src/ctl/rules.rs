@@ -10,7 +10,8 @@
 //! is there. DIOCCHANGERULE changes a list that is loaded, one rule at a time.
 //!
 //! # Locking
-//! All under the control mutex; the lists that packets see are read in passive sections.
+//! All under the control mutex. Whoever has it reads what is loaded without raising the level, as nobody else can replace it: work that
+//! grows with the anchors and the rules there are holds up no packet.
 
 use core::mem::{offset_of, take};
 use core::sync::atomic::Ordering;
@@ -32,8 +33,6 @@ use crate::table;
 const MAX_ELEMENTS: usize = 1 << 14;
 /// Rules that a list may have.
 const MAX_RULES: usize = 1 << 20;
-/// Rules whose counters are cleared before a packet may come between.
-const BATCH: usize = 256;
 
 /// Kinds of lists, the queues and the tables counted.
 const KINDS: usize = RulesetKind::ALL.len();
@@ -195,6 +194,12 @@ impl Control {
         anchors.name(number).cloned().ok_or(Errno::Einval)
     }
 
+    /// The rules of a list that are loaded.
+    pub(super) fn rules(&self, list: List) -> &[KArc<Rule>] {
+        let list = self.config.list_of(list.ruleset, list.kind);
+        list.map_or(&[], |list| list.rules())
+    }
+
     /// Whether who has this ticket is loading the tables of a ruleset.
     pub(super) fn is_loading_tables(&self, ruleset: &RulesetName, ticket: u32) -> bool {
         let list = List {
@@ -222,7 +227,12 @@ pub(super) fn sweep(pf: &Pf, control: &mut Control) {
         return;
     }
     let mut with_tables = KVec::new();
-    let Control { staging, tables, .. } = control;
+    let Control {
+        staging,
+        tables,
+        config,
+        ..
+    } = control;
     for table in tables.iter().filter(|table| !table.anchor().is_empty()) {
         if let Some(number) = staging.anchors.find(table.anchor())
             && with_tables.push(number).is_err()
@@ -230,9 +240,6 @@ pub(super) fn sweep(pf: &Pf, control: &mut Control) {
             return;
         }
     }
-    let level = SoftNet::raise();
-    let section = pf.read(&level);
-    let config = pf.config.read(&section);
     let rulesets = &mut staging.rulesets;
     // The borrows are of different parts, so that what is not needed can go at once.
     let mark = |need: &mut dyn FnMut(u16)| {
@@ -465,7 +472,7 @@ pub(super) fn commit(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result
 }
 
 /// What packets no longer see, until they can no longer be looking.
-type Old<'a> = (KBox<Config>, Retired<'a, table::Contents>);
+type Old<'a> = (KBox<KArc<Config>>, Retired<'a, table::Contents>);
 
 /// Makes what was staged what packets see. The answer is what they saw before.
 fn put_in_place<'a>(
@@ -504,11 +511,8 @@ fn change_config<'a>(
     tables: KVec<table::Change>,
 ) -> Result<Old<'a>, NoMemory> {
     let mut retired = Retired::with_room(tables.len(), &pf.passive)?;
-    let config = {
-        let level = SoftNet::raise();
-        let section = pf.read(&level);
-        KBox::new(pf.config.read(&section).with(&control.staging.anchors, changes)?)?
-    };
+    let config = KArc::new(control.config.with(&control.staging.anchors, changes)?)?;
+    let seen = KBox::new(config.clone())?;
     // From here on nothing fails. The tables come before the rules that speak of them.
     control
         .tables
@@ -518,7 +522,8 @@ fn change_config<'a>(
     if scrubs {
         pf.scrubs.store(true, Ordering::Relaxed);
     }
-    let old = pf.config.replace(config, &pf.passive);
+    let old = pf.config.replace(seen, &pf.passive);
+    control.config = config;
     pf.scrubs.store(scrubs, Ordering::Relaxed);
     Ok((old, retired))
 }
@@ -668,7 +673,7 @@ pub(super) fn change(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<
         _ if arg.ticket != control.staging.active(list) => return Err(Errno::Einval),
         _ => (),
     }
-    let len = with_list(pf, list, |rules| rules.len());
+    let len = control.rules(list).len();
     let named = || usize::try_from(arg.nr).ok().filter(|at| *at < len).ok_or(Errno::Einval);
     let place = match change {
         Change::AddHead => 0,
@@ -685,12 +690,9 @@ pub(super) fn change(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<
             return Err(Errno::Enospc);
         }
         let mut rules = KVec::with_capacity(len + 1)?;
-        with_list(pf, list, |old| {
-            for rule in old {
-                rules.push(rule.clone())?;
-            }
-            Ok::<_, NoMemory>(())
-        })?;
+        for rule in control.rules(list) {
+            rules.push(rule.clone())?;
+        }
         match new {
             Some(rule) => {
                 rules.push(rule)?;
@@ -762,7 +764,7 @@ pub(super) fn count(pf: &Pf, arg: &mut IocRule) -> Result<(), Errno> {
     let control = pf.control.lock();
     let ruleset = control.staging.find(&arg.anchor, Errno::Einval)?;
     let list = List { ruleset, kind };
-    arg.nr = with_list(pf, list, |rules| u32::try_from(rules.len()).unwrap_or(u32::MAX));
+    arg.nr = u32::try_from(control.rules(list).len()).unwrap_or(u32::MAX);
     arg.ticket = control.staging.active(list);
     Ok(())
 }
@@ -833,17 +835,7 @@ pub(super) fn clear_counters(pf: &Pf) -> Result<(), Errno> {
         if number != MAIN && usize::from(number) >= control.staging.anchors.len() {
             break;
         }
-        let mut from = 0;
-        loop {
-            let cleared = with_list(pf, filter, |rules| {
-                let batch = rules.iter().skip(from).take(BATCH);
-                batch.map(|rule| rule.clear_counters()).count()
-            });
-            if cleared == 0 {
-                break;
-            }
-            from += cleared;
-        }
+        control.rules(filter).iter().for_each(|rule| rule.clear_counters());
     }
     Ok(())
 }

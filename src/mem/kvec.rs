@@ -68,6 +68,21 @@ impl<T> KVec<T> {
         Some(unsafe { self.data.add(self.len).read() })
     }
 
+    /// Drops the elements of which `keep` is false; the others close up, in their order. Each is looked at once.
+    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        let mut kept = 0;
+        for at in 0..self.len {
+            if self.get(at).is_some_and(&mut keep) {
+                // What lies between has been looked at, and goes.
+                self.swap(at, kept);
+                kept += 1;
+            }
+        }
+        while self.len > kept {
+            self.pop();
+        }
+    }
+
     /// Drops every element and keeps the memory.
     pub fn clear(&mut self) {
         let valid: *mut [T] = &mut **self;
@@ -207,6 +222,20 @@ mod tests {
         assert_eq!(vec.len(), 1000);
         assert_eq!(vec.pop(), Some(999));
         assert!(vec.into_iter().eq(0..999));
+    }
+
+    #[test]
+    fn what_is_retained_stays_in_order() {
+        let mut vec = KVec::new();
+        for n in 0..10u32 {
+            vec.push(n).unwrap();
+        }
+        vec.retain(|n| n % 3 != 1);
+        assert_eq!(*vec, [0, 2, 3, 5, 6, 8, 9]);
+        vec.retain(|_| true);
+        assert_eq!(vec.len(), 7);
+        vec.retain(|_| false);
+        assert!(vec.is_empty());
     }
 
     #[test]

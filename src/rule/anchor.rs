@@ -117,6 +117,8 @@ struct Anchor {
 pub struct Anchors {
     /// By number.
     known: KVec<Option<Anchor>>,
+    /// No number below this one is free.
+    lowest: usize,
 }
 
 /// The parts of a path.
@@ -137,7 +139,7 @@ impl Anchors {
             parent: MAIN,
             children: KVec::new(),
         }))?;
-        Ok(Anchors { known })
+        Ok(Anchors { known, lowest: 1 })
     }
 
     fn get(&self, number: u16) -> Option<&Anchor> {
@@ -224,7 +226,9 @@ impl Anchors {
         for byte in above.iter().chain((!above.is_empty()).then_some(&b'/')).chain(name) {
             path.push(*byte)?;
         }
-        let free = self.known.iter().position(Option::is_none).unwrap_or(self.known.len());
+        let mut numbers = self.known.iter().enumerate().skip(self.lowest);
+        let free = numbers.find(|(_, anchor)| anchor.is_none());
+        let free = free.map_or(self.known.len(), |(free, _)| free);
         let number = u16::try_from(free).ok().filter(|_| free < MOST).ok_or(Errno::Enospc)?;
         let anchor = Anchor {
             name: KArc::new(RulesetName { number, path })?,
@@ -243,6 +247,7 @@ impl Anchors {
         if let Some(slot) = self.known.get_mut(free) {
             *slot = Some(anchor);
         }
+        self.lowest = free + 1;
         Ok(number)
     }
 
@@ -302,23 +307,18 @@ impl Anchors {
                 at = self.get(at).map_or(MAIN, |anchor| anchor.parent);
             }
         });
-        for (at, needed) in needed.iter().enumerate().skip(1) {
-            if *needed {
-                continue;
+        let is_needed = |number: u16| number == MAIN || needed.get(usize::from(number)) == Some(&true);
+        for (number, slot) in (MAIN..).zip(self.known.iter_mut()) {
+            match slot {
+                Some(anchor) if is_needed(number) => anchor.children.retain(|child| is_needed(*child)),
+                Some(_) => {
+                    *slot = None;
+                    gone(number);
+                }
+                None => (),
             }
-            let Some(anchor) = self.known.get_mut(at).and_then(Option::take) else {
-                continue;
-            };
-            let number = anchor.name.number;
-            if let Some(parent) = self.get_mut(anchor.parent)
-                && let Some(place) = parent.children.iter().position(|child| *child == number)
-                && let Some(behind) = parent.children.get_mut(place..)
-            {
-                behind.rotate_left(1);
-                parent.children.pop();
-            }
-            gone(number);
         }
+        self.lowest = 1;
         while self.known.len() > 1 && matches!(self.known.last(), Some(None)) {
             self.known.pop();
         }
@@ -396,6 +396,37 @@ mod tests {
             made.write(anchors.name(of).unwrap(), &mut told);
             assert_eq!(std::str::from_utf8(&told).unwrap().trim_end_matches('\0'), call);
         }
+    }
+
+    #[test]
+    fn siblings_that_are_needed_stay_in_order() {
+        let mut anchors = Anchors::new().unwrap();
+        // Numbers in another order than names.
+        for name in ["f", "b", "d", "a", "e", "c", "d/z", "d/x", "d/y", "b/x"] {
+            anchors.find_or_make(name.as_bytes()).unwrap();
+        }
+        let needed = ["a", "d/y", "d/x", "e"].map(|path| anchors.find(path.as_bytes()).unwrap());
+        let mut gone = std::vec![];
+        let mark = |mark: &mut dyn FnMut(u16)| needed.iter().for_each(|number| mark(*number));
+        anchors.sweep(mark, |number| gone.push(number)).unwrap();
+        assert_eq!(gone.len(), 5, "f, b, c, d/z, b/x");
+        assert_eq!(children(&anchors, MAIN), ["a", "d", "e"]);
+        let d = anchors.find(b"d").unwrap();
+        assert_eq!(children(&anchors, d), ["d/x", "d/y"]);
+        for path in ["a", "d/y", "d/x", "e"] {
+            let number = anchors.find(path.as_bytes()).unwrap();
+            assert!(needed.contains(&number), "{path}");
+        }
+        // The numbers that came back are given out again, each once.
+        let before = anchors.len();
+        let mut again: Vec<u16> = ["x", "y", "z"]
+            .iter()
+            .map(|name| anchors.find_or_make(name.as_bytes()).unwrap())
+            .collect();
+        assert!(again.iter().all(|number| gone.contains(number)));
+        again.dedup();
+        assert_eq!((again.len(), anchors.len()), (3, before));
+        assert_eq!(children(&anchors, MAIN), ["a", "d", "e", "x", "y", "z"]);
     }
 
     #[test]

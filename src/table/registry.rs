@@ -245,17 +245,7 @@ impl Tables {
         for definition in self.staged.iter().filter(|it| it.table.anchor() == anchor) {
             definition.table.change_flags(0, PFR_TFLAG_INACTIVE);
         }
-        // Those that stay come to the front, in no order.
-        let mut kept = 0;
-        for at in 0..self.staged.len() {
-            if self.staged.get(at).is_some_and(|it| it.table.anchor() != anchor) {
-                self.staged.swap(at, kept);
-                kept += 1;
-            }
-        }
-        while self.staged.len() > kept {
-            self.staged.pop();
-        }
+        self.staged.retain(|it| it.table.anchor() != anchor);
     }
 
     /// The changes that a commit of these anchors makes. What an entry has counted goes on where the entry stays.
