@@ -15,10 +15,10 @@ use pf_abi::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::tables::{apply, check_flags, count_of, find, int, is_dummy, lock, place};
+use super::tables::{apply, check_flags, count_of, each_counter, find, int, is_dummy, lock, place};
 use super::{Control, element};
 use crate::Pf;
-use crate::kpi::{Caller, Direction, Errno, MutexGuard};
+use crate::kpi::{Caller, Errno, MutexGuard};
 use crate::mem::{KArc, KBox, KVec};
 use crate::table::{Addresses, Change, Contents, Entry, Fate, Prefix, Table};
 use crate::wire::{Addr, Af};
@@ -303,22 +303,55 @@ fn exported(af: Af, entry: &Entry) -> TableAddr {
     }
 }
 
-fn exported_stats(af: Af, entry: &Entry) -> TableAddrStats {
+/// The fates that an entry tells apart, in the order of its record.
+const FATES: [Fate; PFR_OP_ADDR_MAX] = [Fate::Blocked, Fate::Passed];
+
+/// What an entry has counted. With `take` it is the record's from now on.
+fn exported_stats(af: Af, entry: &Entry, take: bool) -> TableAddrStats {
     let mut to = TableAddrStats {
         a: exported(af, entry),
         tzero: entry.since().into(),
         ..TableAddrStats::default()
     };
-    for (direction, (packets, bytes)) in [Direction::In, Direction::Out]
-        .into_iter()
-        .zip(to.packets.iter_mut().zip(&mut to.bytes))
-    {
-        let fates: [Fate; PFR_OP_ADDR_MAX] = [Fate::Blocked, Fate::Passed];
-        for (fate, (packets, bytes)) in fates.into_iter().zip(packets.iter_mut().zip(bytes)) {
-            (*packets, *bytes) = entry.counted(direction, fate);
-        }
+    for (direction, fate, (packets, bytes)) in each_counter(FATES, &mut to.packets, &mut to.bytes) {
+        (*packets, *bytes) = match take {
+            true => entry.take(direction, fate),
+            false => entry.counted(direction, fate),
+        };
     }
     to
+}
+
+/// Hands out what entries have counted, which begin anew with what the caller has been told.
+fn take_stats(caller: &Caller<'_>, array: UserPtr, addresses: &Addresses, now: u32) -> Result<(), Errno> {
+    let mut entries = KVec::with_capacity(BATCH)?;
+    let mut records = KVec::with_capacity(BATCH)?;
+    let mut all = addresses.iter();
+    let mut done = 0;
+    loop {
+        let at = element::<TableAddrStats>(array, done)?;
+        for (af, entry) in all.by_ref().take(BATCH) {
+            entries.push(entry)?;
+            records.push(exported_stats(af, entry, true))?;
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let told = caller.memory.copyout(records.as_bytes(), at);
+        for (entry, record) in entries.iter().zip(records.iter_mut()) {
+            if told.is_ok() {
+                entry.set_since(now);
+                continue;
+            }
+            for (direction, fate, (packets, bytes)) in each_counter(FATES, &mut record.packets, &mut record.bytes) {
+                entry.put_back(direction, fate, (*packets, *bytes));
+            }
+        }
+        told?;
+        done += records.len();
+        entries.clear();
+        records.clear();
+    }
 }
 
 /// Writes elements into the caller's array from number `at` on.
@@ -360,7 +393,7 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Result<()
     Ok(())
 }
 
-/// DIOCRGETASTATS: the same with counters; with PFR_FLAG_CLSTATS they begin anew.
+/// DIOCRGETASTATS: the same with counters; with PFR_FLAG_CLSTATS they begin anew, each with what the caller has been told.
 pub(super) fn get_stats(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Result<(), Errno> {
     check_flags(arg, PFR_FLAG_ATOMIC | PFR_FLAG_CLSTATS)?;
     let clear = arg.flags & PFR_FLAG_CLSTATS != 0;
@@ -370,12 +403,11 @@ pub(super) fn get_stats(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Res
     let room = count_of::<TableAddrStats>(arg, usize::MAX)?;
     let open = Open::read(pf, arg)?;
     let addresses = open.before;
-    if addresses.len() <= room {
-        let all = addresses.iter().map(|(af, entry)| exported_stats(af, entry));
+    if addresses.len() <= room && clear {
+        take_stats(caller, arg.buffer, &addresses, open.now)?;
+    } else if addresses.len() <= room {
+        let all = addresses.iter().map(|(af, entry)| exported_stats(af, entry, false));
         hand_out(caller, arg.buffer, 0, all)?;
-        if clear {
-            addresses.iter().for_each(|(_, entry)| entry.clear(open.now));
-        }
     }
     arg.size = int(addresses.len());
     Ok(())

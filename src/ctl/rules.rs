@@ -790,7 +790,7 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
     let rule = list.rules().get(arg.nr as usize).ok_or(Errno::Ebusy)?;
     export(pf, &section, home, rule, &mut arg.rule, &mut arg.anchor_call);
     if clear {
-        rule.clear_counters();
+        rule.take_counters(&mut arg.rule);
     }
     Ok(())
 }

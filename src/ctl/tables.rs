@@ -352,7 +352,7 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Result<()
     Ok(())
 }
 
-/// DIOCRGETTSTATS: the same with counters; with PFR_FLAG_CLSTATS they begin anew.
+/// DIOCRGETTSTATS: the same with counters; with PFR_FLAG_CLSTATS they begin anew, each table's with what the caller has been told.
 pub(super) fn get_stats(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Result<(), Errno> {
     check_flags(arg, PFR_FLAG_ATOMIC | PFR_FLAG_ALLRSETS | PFR_FLAG_CLSTATS)?;
     let clear = arg.flags & PFR_FLAG_CLSTATS != 0;
@@ -364,38 +364,71 @@ pub(super) fn get_stats(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTable) -> Res
     if list.len() <= room {
         let mut each: KBox<TableStats> = KBox::zeroed()?;
         for (at, table) in list.iter().enumerate() {
-            export_stats(pf, table, &mut each);
             let to = element::<TableStats>(arg.buffer, at)?;
-            caller.memory.copyout(each.as_bytes(), to)?;
-        }
-        if clear {
-            let now = pf.kernel.wall_clock();
-            list.iter().for_each(|table| table.clear_counters(now));
+            export_stats(pf, table, &mut each, clear);
+            let told = caller.memory.copyout(each.as_bytes(), to);
+            if clear {
+                match told {
+                    Ok(()) => table.set_since(pf.kernel.wall_clock()),
+                    Err(_) => put_back(table, &mut each),
+                }
+            }
+            told?;
         }
     }
     arg.size = int(list.len());
     Ok(())
 }
 
-fn export_stats(pf: &Pf, table: &Table, to: &mut TableStats) {
+/// Goes through the packets and the bytes of a record, by direction and fate.
+pub(super) fn each_counter<'a, const N: usize>(
+    fates: [Fate; N],
+    packets: &'a mut [[u64; N]; 2],
+    bytes: &'a mut [[u64; N]; 2],
+) -> impl Iterator<Item = (Direction, Fate, (&'a mut u64, &'a mut u64))> {
+    let directions = [Direction::In, Direction::Out].into_iter();
+    directions
+        .zip(packets.iter_mut().zip(bytes))
+        .flat_map(move |(direction, (packets, bytes))| {
+            let counters = packets.iter_mut().zip(bytes);
+            fates
+                .into_iter()
+                .zip(counters)
+                .map(move |(fate, both)| (direction, fate, both))
+        })
+}
+
+/// The fates that a table tells apart, in the order of its record.
+const FATES: [Fate; PFR_OP_TABLE_MAX] = [Fate::Blocked, Fate::Passed, Fate::PassedAnyway];
+
+/// Tells what a table has counted. With `take` it is the record's from now on.
+fn export_stats(pf: &Pf, table: &Table, to: &mut TableStats, take: bool) {
     to.zero();
     export(pf, table, &mut to.t);
-    for (direction, (packets, bytes)) in [Direction::In, Direction::Out]
-        .into_iter()
-        .zip(to.packets.iter_mut().zip(&mut to.bytes))
-    {
-        let fates: [Fate; PFR_OP_TABLE_MAX] = [Fate::Blocked, Fate::Passed, Fate::PassedAnyway];
-        for (fate, (packets, bytes)) in fates.into_iter().zip(packets.iter_mut().zip(bytes)) {
-            (*packets, *bytes) = table.counted(direction, fate);
-        }
+    for (direction, fate, (packets, bytes)) in each_counter(FATES, &mut to.packets, &mut to.bytes) {
+        (*packets, *bytes) = match take {
+            true => table.take(direction, fate),
+            false => table.counted(direction, fate),
+        };
     }
-    (to.matched, to.nomatch) = table.lookups();
+    (to.matched, to.nomatch) = match take {
+        true => table.take_lookups(),
+        false => table.lookups(),
+    };
     to.tzero = table.since().into();
     to.cnt = {
         let level = SoftNet::raise();
         int(table.contents(&pf.read(&level)).addresses.len())
     };
     to.refcnt = [table.rule_count(), table.anchor_count()].map(|count| int(count as usize));
+}
+
+/// A record that was taken has not reached the caller: the table goes on with it.
+fn put_back(table: &Table, from: &mut TableStats) {
+    for (direction, fate, (packets, bytes)) in each_counter(FATES, &mut from.packets, &mut from.bytes) {
+        table.put_back(direction, fate, (*packets, *bytes));
+    }
+    table.put_back_lookups((from.matched, from.nomatch));
 }
 
 /// DIOCRCLRTSTATS: counters of tables begin anew, and with PFR_FLAG_ADDRSTOO those of their addresses.

@@ -75,14 +75,33 @@ impl<const N: usize> Tally<N> {
 
     /// What has been added to counter `at` since it was cleared.
     pub fn get(&self, at: usize) -> u64 {
-        let base = self.base.get(at).map_or(0, |base| base.load(Ordering::Relaxed));
+        // The base before the stripes: they have what it was made of.
+        let base = self.base.get(at).map_or(0, |base| base.load(Ordering::Acquire));
         self.total(at).wrapping_sub(base)
+    }
+
+    /// What has been added to counter `at` since it was cleared, which is cleared, and no more than that: what is added meanwhile is
+    /// in the next reading, whoever's that is.
+    pub fn take(&self, at: usize) -> u64 {
+        let Some(base) = self.base.get(at) else {
+            return 0;
+        };
+        let total = self.total(at);
+        // Somebody else may have taken more meanwhile.
+        total.saturating_sub(base.fetch_max(total, Ordering::AcqRel))
+    }
+
+    /// Undoes a [`take`](Self::take) that gave `n`.
+    pub fn put_back(&self, at: usize, n: u64) {
+        if let Some(base) = self.base.get(at) {
+            base.fetch_sub(n, Ordering::AcqRel);
+        }
     }
 
     /// Sets all counters to zero.
     pub fn clear(&self) {
-        for (at, base) in self.base.iter().enumerate() {
-            base.store(self.total(at), Ordering::Relaxed);
+        for at in 0..N {
+            self.take(at);
         }
     }
 }
@@ -112,5 +131,34 @@ mod tests {
         assert_eq!([0, 1, 2].map(|at| tally.get(at)), [each, each, 0]);
         tally.clear();
         assert_eq!([0, 1, 2].map(|at| tally.get(at)), [0; 3]);
+    }
+
+    #[test]
+    fn what_several_take_while_it_counts_is_all_that_was_added() {
+        const EACH: u64 = 20_000;
+        let tally = Tally::<2>::new().unwrap();
+        let (taken, adding) = (AtomicU64::new(0), AtomicU64::new(2));
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    (0..EACH).for_each(|_| tally.add_in(stripe(), [(0, 1), (1, 3)]));
+                    adding.fetch_sub(1, Ordering::Release);
+                });
+                scope.spawn(|| {
+                    while adding.load(Ordering::Acquire) != 0 {
+                        let both = [tally.take(0), tally.take(1)];
+                        if both[0].is_multiple_of(2) {
+                            taken.fetch_add(both[0] + both[1], Ordering::Relaxed);
+                        } else {
+                            tally.put_back(0, both[0]);
+                            tally.put_back(1, both[1]);
+                        }
+                    }
+                });
+            }
+        });
+        let rest = tally.take(0) + tally.take(1);
+        assert_eq!(taken.into_inner() + rest, 2 * EACH * 4);
+        assert_eq!([tally.get(0), tally.get(1)], [0; 2]);
     }
 }

@@ -108,6 +108,11 @@ impl Counters {
         [2, 3].map(|at| self.tally.get(at))
     }
 
+    /// Packets, then bytes, in and out, which begin anew: what is counted meanwhile is in one reading or in the next.
+    pub fn take(&self) -> [[u64; 2]; 2] {
+        [[0, 1], [2, 3]].map(|pair| pair.map(|at| self.tally.take(at)))
+    }
+
     /// Sets all to zero.
     pub fn clear(&self) {
         self.tally.clear();
@@ -532,6 +537,13 @@ impl Rule {
     /// The addresses of its pool, as they were loaded.
     pub fn addresses<'a>(&'a self, section: &'a ReadSection<'_>) -> &'a [abi::PoolAddr] {
         self.pool(section).map_or(&[], |pool| pool.addresses())
+    }
+
+    /// Tells what it has counted, which begins anew: what is counted meanwhile is in one reading or in the next. The number of states
+    /// is no counter.
+    pub fn take_counters(&self, to: &mut abi::Rule) {
+        to.evaluations = self.evaluations.swap(0, Ordering::Relaxed);
+        [to.packets, to.bytes] = self.counters.take();
     }
 
     /// Sets its counters to zero; not the number of states, which is no counter.

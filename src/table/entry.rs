@@ -163,6 +163,31 @@ impl Entry {
         }
     }
 
+    /// The same, which begins anew: what is counted meanwhile is in one reading or in the next.
+    pub fn take(&self, direction: Direction, fate: Fate) -> (u64, u64) {
+        let at = counter(direction, fate, FATES);
+        let counters = self.counters.get().and_then(|counters| counters.get(at..at + 2));
+        match counters {
+            Some([packets, octets]) => (packets.swap(0, Ordering::Relaxed), octets.swap(0, Ordering::Relaxed)),
+            _ => (0, 0),
+        }
+    }
+
+    /// Undoes a [`take`](Self::take) that gave these packets and bytes.
+    pub fn put_back(&self, direction: Direction, fate: Fate, taken: (u64, u64)) {
+        let at = counter(direction, fate, FATES);
+        let counters = self.counters.get().and_then(|counters| counters.get(at..at + 2));
+        if let Some([packets, octets]) = counters {
+            packets.fetch_add(taken.0, Ordering::Relaxed);
+            octets.fetch_add(taken.1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says when its counters began, in seconds since 1970.
+    pub fn set_since(&self, since: u32) {
+        self.since.store(since, Ordering::Relaxed);
+    }
+
     /// When its counters began, in seconds since 1970.
     pub fn since(&self) -> u32 {
         self.since.load(Ordering::Relaxed)

@@ -202,6 +202,41 @@ impl Table {
         (get(MATCHED), get(UNMATCHED))
     }
 
+    /// What [`counted`](Self::counted) says, which begins anew: what is counted meanwhile is in one reading or in the next.
+    pub fn take(&self, direction: Direction, fate: Fate) -> (u64, u64) {
+        let at = entry::counter(direction, fate, PFR_OP_TABLE_MAX);
+        let take = |at| self.counters.get().map_or(0, |counters| counters.take(at));
+        (take(at), take(at + 1))
+    }
+
+    /// What [`lookups`](Self::lookups) says, likewise.
+    pub fn take_lookups(&self) -> (u64, u64) {
+        let take = |at| self.counters.get().map_or(0, |counters| counters.take(at));
+        (take(MATCHED), take(UNMATCHED))
+    }
+
+    /// Undoes a [`take`](Self::take) that gave these packets and bytes.
+    pub fn put_back(&self, direction: Direction, fate: Fate, taken: (u64, u64)) {
+        let at = entry::counter(direction, fate, PFR_OP_TABLE_MAX);
+        if let Some(counters) = self.counters.get() {
+            counters.put_back(at, taken.0);
+            counters.put_back(at + 1, taken.1);
+        }
+    }
+
+    /// Undoes a [`take_lookups`](Self::take_lookups) that gave these.
+    pub fn put_back_lookups(&self, taken: (u64, u64)) {
+        if let Some(counters) = self.counters.get() {
+            counters.put_back(MATCHED, taken.0);
+            counters.put_back(UNMATCHED, taken.1);
+        }
+    }
+
+    /// Says when its counters began, in seconds since 1970.
+    pub fn set_since(&self, since: u32) {
+        self.since.store(since, Ordering::Relaxed);
+    }
+
     /// When its counters began, in seconds since 1970.
     pub fn since(&self) -> u32 {
         self.since.load(Ordering::Relaxed)

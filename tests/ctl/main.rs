@@ -7,6 +7,7 @@ mod access;
 mod anchors;
 mod bulk;
 mod hostile;
+mod meanwhile;
 mod names;
 mod options;
 mod pool;

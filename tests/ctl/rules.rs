@@ -542,6 +542,39 @@ fn counters_are_cleared_by_who_may() {
 }
 
 #[test]
+fn what_a_rule_counts_while_it_is_told_is_in_the_next_reading() {
+    const PACKETS: u64 = 5_000;
+    let machine = Machine::new();
+    let mut rule = pass("all");
+    rule.keep_state = 0;
+    machine.load(Filter, &[(rule, vec![])]).unwrap();
+    machine.command(DIOCSTART).unwrap();
+    let mut asked = IocRule::default();
+    machine.read_ioctl(DIOCGETRULES, &mut asked).unwrap();
+    asked.action = PF_GET_CLR_CNTR;
+    asked.nr = 0;
+    let mut sum = [0; 3];
+    let mut read = || {
+        let mut arg = asked.clone();
+        machine.ioctl(DIOCGETRULE, &mut arg).unwrap();
+        let told = [arg.rule.evaluations, arg.rule.packets[0], arg.rule.bytes[0]];
+        sum.iter_mut().zip(told).for_each(|(sum, told)| *sum += told);
+    };
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            for _ in 0..PACKETS {
+                machine.send(1, Direction::In, &udp_packet()).unwrap();
+            }
+        });
+        while !sender.is_finished() {
+            read();
+        }
+    });
+    read();
+    assert_eq!(sum, [PACKETS, PACKETS, 32 * PACKETS]);
+}
+
+#[test]
 fn the_counters_of_many_rules_are_cleared() {
     let machine = Machine::new();
     machine.command(DIOCSTART).unwrap();
