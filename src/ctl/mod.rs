@@ -100,9 +100,7 @@ pub(crate) fn close(pf: &Pf, owner: Option<u64>) {
 /// Lets tables go that nobody needs, and the anchors that they stood in.
 pub(crate) fn sweep_tables(pf: &Pf) {
     let mut control = pf.control.lock();
-    if control.tables.sweep(&pf.passive) {
-        rules::sweep(pf, &mut control);
-    }
+    tables::sweep(pf, &mut control);
     fingerprints::settle(pf, &mut control);
 }
 

@@ -730,7 +730,10 @@ pub(super) fn change(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<
     }
     sweep(pf, &mut control);
     drop(control);
-    changed.map(drop)
+    let changed = changed.map(drop);
+    // The rule that went may have been the last to speak of a table.
+    sweep(pf, &mut pf.control.lock());
+    changed
 }
 
 /// Every name of a rule ends in a NUL, and is all zeros behind it.

@@ -73,8 +73,15 @@ fn anchor_of(table: &pf_abi::Table) -> Result<&[u8], Errno> {
 /// The tables and all else, without what nobody needs any more.
 pub(super) fn lock(pf: &Pf) -> MutexGuard<'_, Control> {
     let mut control = pf.control.lock();
-    control.tables.sweep(&pf.passive);
+    sweep(pf, &mut control);
     control
+}
+
+/// Lets tables go that nobody needs any more, and the anchors that they stood in.
+pub(super) fn sweep(pf: &Pf, control: &mut Control) {
+    if control.tables.sweep(&pf.passive) {
+        rules::sweep(pf, control);
+    }
 }
 
 /// The table of a name in the ruleset with a path, whether or not it is active.

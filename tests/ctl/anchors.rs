@@ -234,6 +234,58 @@ fn a_change_may_empty_an_anchor_and_then_it_goes() {
     assert_eq!(machine.anchors("").unwrap(), Vec::<String>::new());
 }
 
+/// `pass from <t> keep state`
+fn from_table() -> Rule {
+    let mut rule = pass("from");
+    rule.src.addr.kind = PF_ADDR_TABLE;
+    rule.src.addr.set_tblname(TableName::new("t").unwrap());
+    rule
+}
+
+/// Takes the first rule of an anchor out.
+fn remove_first(machine: &Machine, path: &str) {
+    let mut arg = IocRule {
+        action: Change::GetTicket.into(),
+        anchor: AnchorPath::new(path).unwrap(),
+        ..IocRule::default()
+    };
+    machine.ioctl(DIOCCHANGERULE, &mut arg).unwrap();
+    arg.action = Change::Remove.into();
+    machine.ioctl(DIOCCHANGERULE, &mut arg).unwrap();
+}
+
+#[test]
+fn an_anchor_goes_with_the_last_rule_that_speaks_of_its_table() {
+    let machine = Machine::new();
+    machine.load_into("a", Filter, &[(from_table(), "")]).unwrap();
+    remove_first(&machine, "a");
+    assert_eq!(machine.anchors("").unwrap(), Vec::<String>::new());
+    assert!(machine.tables().is_empty());
+}
+
+#[test]
+fn an_anchor_goes_with_its_last_table_whoever_sees_that_first() {
+    let machine = Machine::new();
+    machine.make_table("t", &["10.0.0.1"]);
+    machine.load_into("", Filter, &[(pass("call"), "a")]).unwrap();
+    machine.load_into("a", Filter, &[(from_table(), "")]).unwrap();
+    machine.command(DIOCSTART).unwrap();
+    machine.send(1, pf::kpi::Direction::In, &udp_packet()).unwrap();
+    assert_eq!(machine.dump().len(), 1);
+    remove_first(&machine, "a");
+    machine.load(Filter, &[]).unwrap();
+    assert_eq!(
+        machine.anchors("").unwrap(),
+        ["a"],
+        "the state has its rule, and that its table"
+    );
+    let mut all = IocStateKill::default();
+    machine.ioctl(DIOCCLRSTATES, &mut all).unwrap();
+    // Somebody who only looks comes before the purge.
+    assert_eq!(machine.tables().len(), 1);
+    assert_eq!(machine.anchors("").unwrap(), Vec::<String>::new());
+}
+
 #[test]
 fn counters_of_rules_in_anchors_are_cleared_with_the_others() {
     let machine = Machine::new();
