@@ -4,7 +4,8 @@
  * PFIL_IFNET_ATTACH is called before the interface has its index. So an arrival asks the purge thread for a scan;
  * and because an interface can carry nothing before it has an address, PFIL_IFADDR makes it known at the latest. A
  * departure is told at once, and comes after the interface has left the list that the scan reads. To make an
- * interface known twice does no harm.
+ * interface known twice does no harm. Who makes one known never waits for an ioctl, which may be waiting for its
+ * caller's memory: it hears EBUSY, and the purge thread scans again.
  *
  * Synchronisation: the list is read under ifnet_mtx, so that no interface leaves while it is looked at.
  */
@@ -69,7 +70,7 @@ pfk_interface_addresses(struct ifnet *ifp, struct pf_address *to, size_t room)
 	return found;
 }
 
-/* Makes every interface known. False where memory ran out, and another scan has to make up for it. */
+/* Makes every interface known. False where memory ran out or an ioctl was at work, and another scan has to make up for it. */
 bool
 pf_interfaces_scan(void)
 {

@@ -52,7 +52,7 @@ pf_thread_run(void *arg __unused)
 			(void)cv_timedwait(&pf_thread.wanted, &pf_thread.lock, left);
 			continue;
 		}
-		/* Addresses may come and go without an event; and memory may not have sufficed for the scan before. */
+		/* Addresses may come and go without an event; and the scan before may not have told of everything. */
 		pf_thread.scan = true;
 		mutex_exit(&pf_thread.lock);
 		pfr_purge();

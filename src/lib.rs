@@ -57,7 +57,8 @@ use table::Overloads;
 ///
 /// # Locking
 /// In this order: `control` (sleeps; ioctls and interface events), then the purge's own mutex, then spin locks as
-/// [`state`] says. Packets take neither mutex: they read `config`, `interfaces` and `fingerprints` in a passive section.
+/// [`state`] says. The purge thread only tries to take `control`. Packets take neither mutex: they read `config`, `interfaces` and
+/// `fingerprints` in a passive section.
 pub struct Pf {
     kernel: Kernel,
     passive: Passive,
@@ -267,15 +268,20 @@ impl Pf {
     }
 
     /// An interface has come: its index and its name.
-    pub fn attach_interface(&self, ifindex: u16, name: &[u8]) -> Result<(), NoMemory> {
+    ///
+    /// # Errors
+    /// EBUSY where an ioctl is at work, which may be waiting for its caller's memory: whoever tells of an interface may have locks that
+    /// others need, and tells of it again later. ENOMEM.
+    pub fn attach_interface(&self, ifindex: u16, name: &[u8]) -> Result<(), Errno> {
         let Some(name) = core::str::from_utf8(name).ok().and_then(IfName::new) else {
             return Ok(());
         };
-        let _control = self.control.lock();
+        // What is known already, as nearly always, needs nobody's leave.
         if self.has_interface(ifindex, &name) {
             return Ok(());
         }
-        self.change_interfaces(|interfaces| interfaces.with_attached(ifindex, name))
+        let _control = self.control.try_lock().ok_or(Errno::Ebusy)?;
+        Ok(self.change_interfaces(|interfaces| interfaces.with_attached(ifindex, name))?)
     }
 
     /// Whether the table of interfaces has this one already: the system may tell of it more than once.
@@ -295,8 +301,10 @@ impl Pf {
 
     /// The addresses that an interface has now, all of them, in the order in which the system has them. Called whenever one
     /// comes or goes, after [`attach_interface`](Self::attach_interface).
-    pub fn set_interface_addresses(&self, ifindex: u16, addresses: &[InterfaceAddress]) -> Result<(), NoMemory> {
-        let _control = self.control.lock();
+    ///
+    /// # Errors
+    /// As [`attach_interface`](Self::attach_interface).
+    pub fn set_interface_addresses(&self, ifindex: u16, addresses: &[InterfaceAddress]) -> Result<(), Errno> {
         let is_known = {
             let level = SoftNet::raise();
             let section = self.passive.read(&level);
@@ -305,10 +313,11 @@ impl Pf {
         if is_known {
             return Ok(());
         }
-        self.change_interfaces(|interfaces| interfaces.with_addresses(ifindex, addresses))
+        let _control = self.control.try_lock().ok_or(Errno::Ebusy)?;
+        Ok(self.change_interfaces(|interfaces| interfaces.with_addresses(ifindex, addresses))?)
     }
 
-    /// An interface has gone.
+    /// An interface has gone. Waits for an ioctl that is at work: the system does not tell of it again.
     pub fn detach_interface(&self, ifindex: u16) -> Result<(), NoMemory> {
         let _control = self.control.lock();
         self.change_interfaces(|interfaces| interfaces.without_attached(ifindex))

@@ -2,7 +2,8 @@
 //!
 //! # Locking
 //! The tick has a mutex of its own for its place in the table. It takes partitions and states one at a time, and waits for
-//! readers at its end, with no spin lock held, before it frees what it removed.
+//! readers at its end, with no spin lock held, before it frees what it removed. It never waits for the control mutex, as an ioctl may
+//! have that while it waits for its caller's memory: what needs the mutex is done with a later tick then.
 
 mod source;
 

@@ -120,7 +120,7 @@ impl Router {
         let pf = Pf::new(kernel).map_err(out_of_memory)?;
         for (position, interface) in links.all().iter().enumerate() {
             pf.attach_interface(index(position), interface.name.as_bytes())
-                .map_err(out_of_memory)?;
+                .map_err(|errno| anyhow!("interface {}: {errno:?}", interface.name))?;
         }
         Ok(Router {
             links,
@@ -151,7 +151,7 @@ impl Router {
     /// Tells the packet filter the addresses of the interface at this position.
     ///
     /// # Errors
-    /// There is no memory.
+    /// There is no memory, or somebody is at work with an ioctl.
     pub fn set_addresses(&self, position: Position, addresses: &[IpNet]) -> Result<()> {
         let address = |net: &IpNet| {
             let mut address = match net {
@@ -167,7 +167,7 @@ impl Router {
         let addresses: Vec<InterfaceAddress> = addresses.iter().map(address).collect();
         self.pf
             .set_interface_addresses(index(position), &addresses)
-            .map_err(|NoMemory| anyhow!("out of memory"))
+            .map_err(|errno| anyhow!("addresses of an interface: {errno:?}"))
     }
 
     /// The interface at this position is gone for good.

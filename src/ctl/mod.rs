@@ -16,8 +16,11 @@
 //!
 //! # Locking
 //! Calls that change rules, options or interfaces hold the control mutex, which may sleep, so such a call may be held up by its
-//! own caller's memory. Calls of readers hold nothing while they touch the caller's memory: who may only read cannot hold up
-//! who may write. No spin lock and no read section is ever held while memory of the caller is touched.
+//! own caller's memory, and with it whoever waits for the mutex. Calls of readers hold nothing while they touch the caller's memory: who
+//! may only read cannot hold up who may write. No spin lock and no read section is ever held while memory of the caller is touched.
+//!
+//! The purge thread does not wait for the mutex, nor does an interface that comes or gets an address: what they cannot do now is
+//! done with the next tick. So no memory of a caller's holds up expiry, the lock's deadline, or who has the system's list of interfaces.
 
 #![forbid(unsafe_code)]
 
@@ -97,11 +100,12 @@ pub(crate) fn close(pf: &Pf, owner: Option<u64>) {
     rules::close(pf, owner);
 }
 
-/// Lets tables go that nobody needs, and the anchors that they stood in.
+/// Lets tables go that nobody needs, and the anchors that they stood in; some other time if somebody is at work on them.
 pub(crate) fn sweep_tables(pf: &Pf) {
-    let mut control = pf.control.lock();
-    tables::sweep(pf, &mut control);
-    fingerprints::settle(pf, &mut control);
+    if let Some(mut control) = pf.control.try_lock() {
+        tables::sweep(pf, &mut control);
+        fingerprints::settle(pf, &mut control);
+    }
 }
 
 /// What an ioctl needs its caller to be allowed.

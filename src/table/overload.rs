@@ -11,7 +11,7 @@
 use core::mem::swap;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Change, Contents, Entry, Prefix, TableRef};
+use super::{Change, Contents, Entry, Prefix, TableRef, Tables};
 use crate::Pf;
 use crate::kpi::{Kernel, NoMemory, SoftNet, SpinLock};
 use crate::mem::{KBox, KVec, Retired};
@@ -78,8 +78,15 @@ impl Overloads {
     }
 }
 
-/// Puts those that wait into their tables. May sleep; called with no lock held.
+/// Puts those that wait into their tables; with the next tick, if somebody is at work on tables. May sleep; called with no lock held.
 pub(crate) fn settle(pf: &Pf) {
+    if !pf.overloads.waiting.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(mut control) = pf.control.try_lock() else {
+        return;
+    };
+    let limit = control.limit(pf_abi::Limit::TableEntries);
     let mut hosts = pf.overloads.take();
     while let Some(table) = hosts.last().map(|host| host.table.clone()) {
         // Those of one table go in together; the others come to the front.
@@ -91,7 +98,13 @@ pub(crate) fn settle(pf: &Pf) {
             }
         }
         // A host that there is no memory for is one that the next packet brings again.
-        let _ = add(pf, &table, hosts.get(others..).unwrap_or_default());
+        let _ = add(
+            pf,
+            &mut control.tables,
+            limit,
+            &table,
+            hosts.get(others..).unwrap_or_default(),
+        );
         while hosts.len() > others {
             hosts.pop();
         }
@@ -99,15 +112,13 @@ pub(crate) fn settle(pf: &Pf) {
 }
 
 /// Puts hosts into a table that has been defined; those that it has already stay as they are.
-fn add(pf: &Pf, table: &TableRef, hosts: &[Overload]) -> Result<(), NoMemory> {
-    let mut control = pf.control.lock();
-    let limit = control.limit(pf_abi::Limit::TableEntries);
+fn add(pf: &Pf, tables: &mut Tables, limit: usize, table: &TableRef, hosts: &[Overload]) -> Result<(), NoMemory> {
     let table = table.table();
     let Some(mut addresses) = table.addresses(&pf.passive) else {
         return Ok(());
     };
     let now = pf.kernel.wall_clock();
-    let (before, mut entries) = (addresses.len(), control.tables.entries());
+    let (before, mut entries) = (addresses.len(), tables.entries());
     for host in hosts {
         let prefix = Prefix::host(&host.addr, host.af);
         if entries < limit && addresses.get(host.af, &prefix).is_none() {
@@ -129,5 +140,5 @@ fn add(pf: &Pf, table: &TableRef, hosts: &[Overload]) -> Result<(), NoMemory> {
         flags: None,
         clear: false,
     })?;
-    control.tables.apply(changes, now, &pf.passive, &mut retired)
+    tables.apply(changes, now, &pf.passive, &mut retired)
 }

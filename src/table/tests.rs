@@ -370,6 +370,20 @@ fn a_host_is_in_the_table_when_the_purge_thread_has_woken() {
 }
 
 #[test]
+fn hosts_wait_while_somebody_is_at_work_on_tables() {
+    let (pf, rule, woken) = overloading(true);
+    assert!(overload(&pf, &rule, 7));
+    let control = pf.control.lock();
+    pf.catch_up();
+    assert!(!contains(&rule, 7, &pf.passive));
+    assert!(overload(&pf, &rule, 8));
+    assert_eq!(woken.load(Ordering::Relaxed), 1, "the next tick is soon enough");
+    drop(control);
+    pf.purge();
+    assert!(contains(&rule, 7, &pf.passive) && contains(&rule, 8, &pf.passive));
+}
+
+#[test]
 fn hosts_that_are_too_many_are_not_kept() {
     let (pf, rule, _) = overloading(true);
     let kept = (100..3000).filter(|n| overload(&pf, &rule, *n)).count();

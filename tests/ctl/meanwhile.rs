@@ -1,6 +1,9 @@
 //! What happens while an ioctl is at its caller's memory.
 
-use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use pf::kpi::host::AddressSpace;
 use pf::kpi::{Caller, Direction, Errno, UserMemory};
@@ -132,4 +135,56 @@ fn what_does_not_reach_the_caller_is_not_cleared() {
     let after = (machine.address_stats("t"), machine.table_stats("t"));
     assert_eq!(after.0.as_bytes(), before.0.as_bytes());
     assert_eq!(after.1.as_bytes(), before.1.as_bytes());
+}
+
+#[test]
+fn the_purge_waits_for_no_callers_memory() {
+    let machine = Arc::new(Machine::new());
+    machine.make_table("t", &["10.0.0.1"]);
+    let mut lock = BulkLock {
+        head: BulkHead::of::<BulkLock>(),
+        action: BULK_LOCK_TAKE,
+        seconds: 10,
+        ..BulkLock::default()
+    };
+    machine.ioctl(DIOCBLOCK, &mut lock).unwrap();
+    // Somebody who changes a table is stuck in the middle of it.
+    let (say_stuck, stuck) = channel();
+    let (let_go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let writer = machine.clone();
+    let writer = thread::spawn(move || {
+        let mut arg = IocTable {
+            table: table("t"),
+            buffer: writer
+                .memory
+                .put(crate::common::tables::table_addr("10.0.0.2").as_bytes()),
+            esize: size_of::<TableAddr>() as i32,
+            size: 1,
+            ..IocTable::default()
+        };
+        ioctl(&writer, DIOCRADDADDRS, &mut arg, move || {
+            say_stuck.send(()).unwrap();
+            may_go.lock().unwrap().recv().unwrap();
+        })
+        .map(|()| arg.nadd)
+    });
+    stuck.recv().unwrap();
+    machine.advance(11);
+    let (say_done, done) = channel();
+    let purge = machine.clone();
+    let purge = thread::spawn(move || {
+        purge.pf.purge();
+        let known = purge.pf.attach_interface(1, b"em0");
+        let new = purge.pf.attach_interface(9, b"em9");
+        say_done.send((purge.pf.is_locked(), known, new)).unwrap();
+    });
+    // Where it waits, it waits for good.
+    let seen = done.recv_timeout(Duration::from_secs(60));
+    let_go.send(()).unwrap();
+    purge.join().unwrap();
+    assert_eq!(writer.join().unwrap(), Ok(1));
+    assert_ne!(seen, Err(RecvTimeoutError::Timeout), "the purge waits");
+    assert_eq!(seen, Ok((false, Ok(()), Err(Errno::Ebusy))), "the lock's time is over");
+    machine.pf.attach_interface(9, b"em9").unwrap();
 }

@@ -343,6 +343,16 @@ impl<T> Mutex<T> {
             of_this_lwp: PhantomData,
         }
     }
+
+    /// Takes the lock if nobody holds it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        // SAFETY: by the invariant this is a mutex.
+        let taken = unsafe { ffi::mutex_tryenter(&raw mut (*self.0.as_ptr()).lock) };
+        (taken != 0).then_some(MutexGuard {
+            mutex: self,
+            of_this_lwp: PhantomData,
+        })
+    }
 }
 
 impl<T> Drop for Mutex<T> {
