@@ -113,7 +113,7 @@ class Symbols:
 
 
 class Bench(Firewall):
-    """A guest with one CPU, the plugin, and a disk to hand things out on."""
+    """A guest with one emulated CPU, the plugin, and a disk to hand things out on."""
 
     def __init__(self, kit, network, counter, scratch):
         self.counter = counter
@@ -122,7 +122,8 @@ class Bench(Firewall):
             file.truncate(32 << 20)
         extra = ["-drive", f"file={self.disk},format=raw,if=none,id=out", "-device", "virtio-blk-pci,drive=out", *counter.arguments]
         super().__init__(kit, network, extra=extra, inherit=counter.pipes)
-        self.cpus = 1
+        # A plugin sees what QEMU itself executes, and nothing of what KVM does.
+        self.cpus, self.accel = 1, "tcg"
 
     def symbols(self):
         """Of the kernel and its modules: ksyms(4)."""
