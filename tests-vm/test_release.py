@@ -1,5 +1,6 @@
 """A release is fetched whole and right, or not at all: from a directory and over HTTP, with a tiny release and no NetBSD."""
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -10,16 +11,17 @@ import tarfile
 import tempfile
 import threading
 
-from netbsd import Failed, check, image, release
+from netbsd import Failed, check, image, kit, release
 
 
 def file_of_set(files):
-    """A set: an archive of files."""
+    """A set: an archive of files, and of directories where a name ends in a slash."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, text in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode, member.uid, member.gid = len(text), 0o4555, 7, 9
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
             archive.addfile(member, io.BytesIO(text))
     return lzma.compress(packed.getvalue(), preset=0)
 
@@ -28,8 +30,8 @@ def make_release(directory):
     """The official layout, with hardly anything in it."""
     for at, files in {
         "amd64/binary/sets": {
-            "base.tar.xz": file_of_set({"./bin/sh": b"a shell", "./sbin/init": b"init" * 100_000}),
-            "etc.tar.xz": file_of_set({"./etc/rc.conf": b"rc_configured=NO"}),
+            "base.tar.xz": file_of_set({"./bin/": b"", "./bin/sh": b"a shell", "./sbin/": b"", "./sbin/init": b"init" * 100_000}),
+            "etc.tar.xz": file_of_set({"./etc/": b"", "./etc/rc.conf": b"rc_configured=NO"}),
         },
         "amd64/binary/kernel": {"netbsd-GENERIC.gz": b"\x1f\x8b not really"},
     }.items():
@@ -41,16 +43,29 @@ def make_release(directory):
                 sums.write(f"SHA512 ({name}) = {hashlib.sha512(data).hexdigest()}\n")
 
 
+def replace_kernel(directory, text):
+    """The release built again, in the same place, with another kernel."""
+    at = f"{directory}/amd64/binary/kernel"
+    packed = gzip.compress(text, mtime=0)
+    with open(f"{at}/netbsd-GENERIC.gz", "wb") as file:
+        file.write(packed)
+    with open(f"{at}/SHA512", "w", encoding="ascii") as sums:
+        sums.write(f"SHA512 (netbsd-GENERIC.gz) = {hashlib.sha512(packed).hexdigest()}\n")
+
+
 class Web:
-    """A server on this machine that knows ranges, can break off, and keeps what it was asked."""
+    """A server on this machine that knows ranges, can break off and refuse, and keeps what it was asked."""
 
     def __init__(self, directory):
         web = self
-        self.asked, self.break_after, self.knows_ranges = [], None, True
+        self.asked, self.break_after, self.knows_ranges, self.refuses = [], None, True, False
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 web.asked.append((self.path, self.headers.get("Range")))
+                if web.refuses:
+                    self.send_error(503)
+                    return
                 path = directory + self.path
                 if not os.path.isfile(path):
                     self.send_error(404)
@@ -181,8 +196,32 @@ def test_wrong_sum_is_refused():
             file.write(b"!")
         there = release.Release(place.web.url)
         fails(lambda: there.fetch(BASE), "sum")
-        kept = [name for _, _, names in os.walk(release.cache_directory()) for name in names]
+        kept = [name for _, _, names in os.walk(release.cache_directory()) for name in names if name != "SHA512"]
         check(not kept, f"nothing of it is kept: {kept}")
+
+
+def test_release_built_again_is_another():
+    with Place() as place:
+        images = {}
+        for source in (place.directory, place.web.url):
+            for text in (b"the first kernel", b"the second kernel"):
+                replace_kernel(place.directory, text)
+                root, kernel = kit.make_image(source)
+                check(contents(kernel) == text, f"{contents(kernel)} is not the kernel that the release has now")
+                check(kit.make_image(source) == (root, kernel), "it is made once")
+                images.setdefault(source, []).append(root)
+        for first, second in images.values():
+            check(not os.path.exists(first) and os.path.exists(second), "of what is no more no image is kept")
+            check(not os.path.exists(first + ".kernel"), "and no kernel")
+
+
+def test_image_does_without_the_network():
+    with Place() as place:
+        replace_kernel(place.directory, b"a kernel")
+        made = kit.make_image(place.web.url)
+        place.web.refuses = True
+        check(kit.make_image(place.web.url) == made, "the image that was made is taken")
+        fails(lambda: kit.make_image(place.web.url + "/other"), "503")
 
 
 def test_missing_file_is_said():

@@ -10,6 +10,7 @@ NETBSD_SYS is the sys/ of the kernel's own source tree, for a kernel that is no 
 of the same version, with DIAGNOSTIC, LOCKDEBUG and NET_MPSAFE.
 """
 
+import contextlib
 import glob
 import mmap
 import os
@@ -143,7 +144,7 @@ def release_names():
 
 
 def image_place(release):
-    return os.path.join(cache_directory(), "image", f"{release.label}.img")
+    return os.path.join(cache_directory(), "image", f"{release.label}-{release.contents}.img")
 
 
 def make_image(source, again=False):
@@ -154,6 +155,11 @@ def make_image(source, again=False):
         os.makedirs(os.path.dirname(place), exist_ok=True)
         began = time.monotonic()
         image.image_of_release(release, place, say)
+        # What was made of the release before it was built again.
+        for old in glob.glob(os.path.join(os.path.dirname(place), f"{glob.escape(release.label)}[.-]*")):
+            if not old.startswith(place):
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(old)
         say(f"{place}: made in {time.monotonic() - began:.0f} s")
     return place, place + ".kernel"
 
@@ -175,17 +181,15 @@ def is_at_hand():
         if not source.startswith("http"):
             return os.path.isdir(source)
         release = Release(source)
-        if os.path.exists(image_place(release)):
-            return True
         try:
-            release.sums_of(image.SETS)
-            return True
+            if os.path.exists(image_place(release)) or release.is_reachable():
+                return True
         except Failed:
             pass
     return False
 
 
-def kits(scratch, options, make=True):
+def kits(scratch, options):
     """A kit for each NetBSD that is meant."""
     own = by_hand()
     if own:
@@ -198,10 +202,8 @@ def kits(scratch, options, make=True):
         return [Kit("own", kernel, root, os.environ.get("NETBSD_DEBUG_KERNEL"), options=options)]
     found = []
     for _, source in release_names():
-        place = image_place(Release(source))
-        if make or os.path.exists(place):
-            root, kernel = make_image(source)
-            found.append(Kit(os.path.basename(source), kernel, root, os.environ.get("NETBSD_DEBUG_KERNEL"), options=options))
+        root, kernel = make_image(source)
+        found.append(Kit(os.path.basename(source), kernel, root, os.environ.get("NETBSD_DEBUG_KERNEL"), options=options))
     return found
 
 

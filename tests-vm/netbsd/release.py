@@ -90,8 +90,7 @@ class Release:
     def sums_of(self, directory):
         if directory not in self.sums:
             if self.is_remote:
-                url = f"{self.source}/{directory}/SHA512"
-                text = read(url).decode("ascii", "replace")
+                text = self.read_sums(directory)
             else:
                 path = os.path.join(self.source, directory, "SHA512")
                 try:
@@ -101,6 +100,37 @@ class Release:
                     raise Failed(f"not a release in the official layout: {path}: {error.strerror}") from error
             self.sums[directory] = parse_sums(text)
         return self.sums[directory]
+
+    def read_sums(self, directory):
+        """The text of a SHA512 file that is elsewhere; as it was the last time, where it cannot be had now."""
+        place = os.path.join(cache_directory(), "release", self.label, directory, "SHA512")
+        try:
+            data = read(f"{self.source}/{directory}/SHA512")
+        except Failed:
+            if not os.path.exists(place):
+                raise
+            with open(place, "rb") as file:
+                return file.read().decode("ascii", "replace")
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        with open(f"{place}.{os.getpid()}", "wb") as file:
+            file.write(data)
+        os.replace(f"{place}.{os.getpid()}", place)
+        return data.decode("ascii", "replace")
+
+    def is_reachable(self):
+        """Whether it answers now."""
+        try:
+            read(f"{self.source}/{SETS}/SHA512")
+            return True
+        except Failed:
+            return False
+
+    @property
+    def contents(self):
+        """A name for what is in the release: another when it has been built again in the same place."""
+        kernels = self.sums_of(os.path.dirname(KERNEL)) if self.has(KERNEL) else {}
+        sums = sorted(self.sums_of(SETS).items()) + sorted(kernels.items())
+        return hashlib.sha256(repr(sums).encode()).hexdigest()[:8]
 
     def fetch(self, path):
         """The file's place on this machine, its sum checked."""
