@@ -2,7 +2,7 @@
 
 import re
 
-from netbsd import check, every, need, traffic
+from netbsd import check, every, traffic
 from netbsd.firewall import NAT_RULES, Firewall, Network
 
 COMPLAINT = re.compile(r"assertion|LOCKDEBUG|lock error|panic|WARNING: (?:module|pool)|uvm_fault|pserialize|pfil", re.IGNORECASE)
@@ -15,8 +15,8 @@ def is_silent(guest, booted):
 
 
 def test_silent_under_every_kind_of_rule(kit):
-    need(kit.debug_kernel, "NETBSD_DEBUG_KERNEL names no kernel with DIAGNOSTIC, LOCKDEBUG and NET_MPSAFE")
-    with Network() as network, Firewall(kit.with_kernel(kit.debug_kernel), network) as guest:
+    debug = kit.with_debug_kernel()
+    with Network() as network, Firewall(debug, network) as guest:
         booted = len(guest.console)
         guest.load()
         every.exercise(guest)
@@ -25,8 +25,8 @@ def test_silent_under_every_kind_of_rule(kit):
 
 
 def test_silent_under_all_sorts(kit):
-    need(kit.debug_kernel, "NETBSD_DEBUG_KERNEL names no kernel with DIAGNOSTIC, LOCKDEBUG and NET_MPSAFE")
-    with Network() as network, Firewall(kit.with_kernel(kit.debug_kernel), network) as guest:
+    debug = kit.with_debug_kernel()
+    with Network() as network, Firewall(debug, network) as guest:
         booted = len(guest.console)
         for _ in range(3):
             guest.load()

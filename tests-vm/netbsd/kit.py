@@ -7,7 +7,7 @@ Where they come from, in this order:
     (nothing)                       the official 10.1 and 11.0
 
 NETBSD_SYS is the sys/ of the kernel's own source tree, for a kernel that is no release. NETBSD_DEBUG_KERNEL is a second kernel
-of the same version, with DIAGNOSTIC, LOCKDEBUG and NET_MPSAFE.
+of the same version (with several releases, of one of them), with DIAGNOSTIC, LOCKDEBUG and NET_MPSAFE.
 """
 
 import contextlib
@@ -15,12 +15,13 @@ import glob
 import mmap
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 
-from . import Failed, accel, check, image
+from . import Failed, accel, check, image, need
 from .release import OFFICIAL, VERSIONS, Release, cache_directory
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -44,22 +45,59 @@ def version_of_kernel(kernel):
     return version
 
 
+def number_of_kernel(kernel):
+    """Its __NetBSD_Version__, by the ELF note that a kernel has; None where it has none."""
+    with open(kernel, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        # Lengths of name and number, the note's type, its name.
+        found = re.search(re.escape(struct.pack("<III8s", 7, 4, 1, b"NetBSD")) + rb"(.{4})", data, re.DOTALL)
+        return struct.unpack("<I", found[1])[0] if found else None
+
+
+def number_of_version(version):
+    """The __NetBSD_Version__ of a release, or of a kernel between releases: 10.1, 10.99.12."""
+    major, minor, patch = (*map(int, version.split(".")), 0)[:3]
+    return major * 100_000_000 + minor * 1_000_000 + patch * 100
+
+
+def number_of_sources(sys_directory):
+    """The __NetBSD_Version__ of a source tree."""
+    path = os.path.join(sys_directory, "sys", "param.h")
+    check(os.path.exists(path), f"{path} is not there: NETBSD_SYS is not the sys/ of a source tree")
+    with open(path, encoding="utf-8", errors="replace") as file:
+        found = re.search(r"^#define\s+__NetBSD_Version__\s+(\d+)", file.read(), re.MULTILINE)
+    check(found, f"{path} does not say which NetBSD it is")
+    return int(found[1])
+
+
+def loads(module, kernel):
+    """Whether a kernel loads a module, by the __NetBSD_Version__ of each. Between releases it has to be the very same; on a branch
+    it may differ in the last patch levels."""
+    if kernel // 1_000_000 % 100 == 99:
+        return module == kernel
+    return abs(module - kernel) < 10_000
+
+
 class Kit:
     """All that a guest needs, on this machine's disk."""
 
     def __init__(self, name, kernel, root, debug_kernel=None, version=None, options=None):
         self.name, self.kernel, self.root, self.debug_kernel = name, kernel, root, debug_kernel
         self.version = version or version_of_kernel(kernel)
+        self.number = number_of_kernel(kernel) or number_of_version(self.version)
         self.payload = None
         self.log = options.log if options else None
         self.cpus = (options.cpus if options else 0) or min(2, os.cpu_count() or 1)
         self.accel = (options.accel if options else None) or accel.choose(kernel, say)
         self.has_fault_injection = False
 
-    def with_kernel(self, kernel):
-        """The same with another kernel."""
+    def with_debug_kernel(self):
+        """The same with the debug kernel, if there is one that loads the same module."""
+        need(self.debug_kernel, "NETBSD_DEBUG_KERNEL names no kernel with DIAGNOSTIC, LOCKDEBUG and NET_MPSAFE")
+        version = version_of_kernel(self.debug_kernel)
+        number = number_of_kernel(self.debug_kernel) or number_of_version(version)
+        need(loads(self.number, number), f"NETBSD_DEBUG_KERNEL is NetBSD {version} ({number}), and this is {self.version} ({self.number})")
         other = object.__new__(Kit)
-        other.__dict__.update(self.__dict__, kernel=kernel)
+        other.__dict__.update(self.__dict__, kernel=self.debug_kernel)
         return other
 
     def make_payload(self, scratch, build=True):
@@ -67,8 +105,9 @@ class Kit:
         files = {name: os.path.join(GUEST, name) for name in os.listdir(GUEST) if name.endswith(".sh")}
         dist = os.path.join(ROOT, "dist", f"netbsd-{self.version}-amd64")
         if build:
-            build_module(self.version)
-            build_module(self.version, "--fault-injection", "--no-pfctl")
+            sources = sources_of_module(self.version, self.number)
+            build_module(self.version, *sources)
+            build_module(self.version, *sources, "--fault-injection", "--no-pfctl")
         for name, place in (("pf.kmod", "pf.kmod"), ("pfctl", "bin/pfctl"), ("pfctl", "bin/pfs")):
             path = os.path.join(dist, name)
             check(os.path.exists(path), f"{path} is not there: scripts/build-kmod makes it")
@@ -84,17 +123,25 @@ class Kit:
         image.payload(files, self.payload)
 
 
-def build_module(version, *options):
-    """scripts/build-kmod, for a release or for a kernel of one's own."""
+def sources_of_module(version, number):
+    """scripts/build-kmod's options for a kernel, by what it calls itself and by its __NetBSD_Version__."""
     sys_directory = os.environ.get("NETBSD_SYS")
     if sys_directory:
-        options = ("--sys", sys_directory, *options)
-    elif version in VERSIONS:
-        options = ("--netbsd", version, *options)
+        options, built = ("--sys", sys_directory), number_of_sources(sys_directory)
+        what = f"NETBSD_SYS is of {built}"
     else:
-        raise Failed(
-            f"the kernel is NetBSD {version}: to build the module for it, NETBSD_SYS has to be the sys/ of its source tree"
-        )
+        check(version in VERSIONS, f"the kernel is NetBSD {version}: to build the module for it, NETBSD_SYS has to be the sys/ of its source tree")
+        options, built = ("--netbsd", version), number_of_version(version)
+        what = f"the headers of {version} are of {built}: NETBSD_SYS has to be the sys/ of its own source tree"
+    check(
+        loads(built, number),
+        f"the kernel, NetBSD {version} by its name, has the __NetBSD_Version__ {number}, and loads no module of another; {what}",
+    )
+    return options
+
+
+def build_module(version, *options):
+    """scripts/build-kmod, for a release or for a kernel of one's own."""
     done = subprocess.run([os.path.join(ROOT, "scripts", "build-kmod"), *options], stdout=subprocess.PIPE, text=True, check=False)
     check(done.returncode == 0, f"scripts/build-kmod {' '.join(options)} failed: {done.stdout.strip()}")
     made = done.stdout.splitlines()[-1]
