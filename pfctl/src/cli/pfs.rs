@@ -98,6 +98,14 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// etc/rc.d/pf_states tells it from NetBSD's pfs(8) by that, which has no such option.
+    #[test]
+    fn it_says_who_it_is() {
+        let said = Arguments::command().render_version();
+        let version = said.strip_prefix("pfs ").unwrap();
+        assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{said}");
+    }
+
     #[test]
     fn exactly_one_thing_is_done() {
         let parsed = |words: &[&str]| Arguments::try_parse_from(std::iter::once(&"pfs").chain(words)).map(drop);
