@@ -12,7 +12,7 @@ import struct
 import subprocess
 import time
 
-from . import Failed, check, traffic
+from . import Failed, check, every, traffic
 from .firewall import Firewall, Network
 
 ROUNDS = 3000
@@ -243,7 +243,8 @@ def show_profile(blocks, symbols, say):
 
 
 def measure_stack(kit, scratch, say):
-    """The deepest that the hooks go, with all sorts of packets: nat, resets, ICMP errors, fragments, IPv6."""
+    """The deepest that the hooks go, with all sorts of packets: nat, resets, ICMP errors, fragments, IPv6; and with every kind of rule:
+    synproxy, route-to and dup-to, scrub and the fragments that it makes again, log with somebody who reads it."""
     counter = Counter(scratch)
     try:
         with Network() as network, Bench(kit, network, counter, scratch) as guest:
@@ -267,9 +268,18 @@ def measure_stack(kit, scratch, say):
                     traffic.ask_by_datagram(network.lan, address, 9, attempts=1)
                     traffic.ping(network.lan, address, "-s", "3000", "-W", "2")
                 traffic.ask_by_datagram(network.lan, "198.51.100.2", 53)
-            of_module, everything, calls = map(int, counter.ask("depth").split())
-            check(calls > 100, f"the hook was seen {calls} times")
-            say(f"  stack below the hook, in {calls} calls with nat, rdr, resets, ICMP errors, fragments, IPv6:")
-            say(f"      {of_module} bytes by the module's own instructions, {everything} with what it calls, sending included, and interrupts")
+            seen = show_depth(counter, say, 0, "nat, rdr, resets, ICMP errors, fragments, IPv6")
+            guest.sh("pfctl -q -F states")
+            every.exercise(guest)
+            show_depth(counter, say, seen, "these and synproxy, route-to, dup-to, scrub, fragments made again, log with a reader")
     finally:
         counter.close()
+
+
+def show_depth(counter, say, seen, of_what):
+    """What the plugin has seen since it was told to watch, which is more than the calls that were seen before. Gives how many calls."""
+    of_module, everything, calls = map(int, counter.ask("depth").split())
+    check(calls > seen + 100, f"the hook was seen {calls} times, and {seen} times before that")
+    say(f"  stack below the hook, in {calls} calls with {of_what}:")
+    say(f"      {of_module} bytes by the module's own instructions, {everything} with what it calls, sending included, and interrupts")
+    return calls
