@@ -245,15 +245,10 @@ impl Pf {
         ctl::serve(self, caller, cmd, arg)
     }
 
-    /// Whoever makes ioctls as `owner` ([`Caller::owner`]) has closed the device, or is gone: what they held is released, and what they
-    /// were loading is forgotten. The caller may sleep.
+    /// The file through which ioctls came as `owner` ([`Caller::owner`]) is closed: what it held is released, and what was being
+    /// loaded through it is forgotten. The caller may sleep.
     pub fn close(&self, owner: u64) {
-        ctl::close(self, Some(owner));
-    }
-
-    /// Nobody has the device open any more: whatever is held is released.
-    pub fn close_all(&self) {
-        ctl::close(self, None);
+        ctl::close(self, owner);
     }
 
     /// One tick of the purge thread, due once a second. Waits for readers: called with no lock held.

@@ -136,6 +136,7 @@ unsafe extern "C" fn pfr_ioctl(
     allowed: bool,
     uid: u32,
     pid: i32,
+    owner: u64,
 ) -> c_int {
     let arg: &mut [u8] = match len {
         0 => &mut [],
@@ -148,7 +149,7 @@ unsafe extern "C" fn pfr_ioctl(
         allowed,
         uid,
         pid,
-        owner: owner(pid),
+        owner,
         memory: &memory,
     };
     errno(match cmd {
@@ -157,18 +158,10 @@ unsafe extern "C" fn pfr_ioctl(
     })
 }
 
-/// A process is one opener of the device: the driver hears of the last close alone, but of the end of each process.
-fn owner(pid: i32) -> u64 {
-    u64::from(pid.unsigned_abs())
-}
-
-/// A process has ended, or, with 0, the last one has closed the device: what was held is released.
+/// A file of the device is closed: what it held as `owner` is released.
 #[unsafe(no_mangle)]
-extern "C" fn pfr_close(pid: i32) {
-    match pid {
-        0 => module().pf.close_all(),
-        pid => module().pf.close(owner(pid)),
-    }
+extern "C" fn pfr_close(owner: u64) {
+    module().pf.close(owner);
 }
 
 /// DIOCSTART and DIOCSTOP: the packet hooks are there before pf is enabled, and go when it is not.
@@ -297,9 +290,9 @@ const _: () = {
     let _: [unsafe extern "C" fn() -> bool; 2] = [pfr_is_running, exports::pfr_is_running];
     let _: [unsafe extern "C" fn(*mut *mut exports::mbuf, u16, c_int, bool) -> c_int; 2] =
         [pfr_hook, exports::pfr_hook];
-    let _: [unsafe extern "C" fn(c_ulong, *mut c_void, usize, bool, bool, u32, i32) -> c_int; 2] =
+    let _: [unsafe extern "C" fn(c_ulong, *mut c_void, usize, bool, bool, u32, i32, u64) -> c_int; 2] =
         [pfr_ioctl, exports::pfr_ioctl];
-    let _: [unsafe extern "C" fn(i32); 2] = [pfr_close, exports::pfr_close];
+    let _: [unsafe extern "C" fn(u64); 2] = [pfr_close, exports::pfr_close];
     let _: [unsafe extern "C" fn(); 2] = [pfr_purge, exports::pfr_purge];
     let _: [unsafe extern "C" fn(); 2] = [pfr_catch_up, exports::pfr_catch_up];
     let _: [unsafe extern "C" fn(*mut exports::ifnet, u16, *const c_char) -> c_int; 2] =

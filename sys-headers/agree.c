@@ -11,6 +11,8 @@
 #include <sys/conf.h>
 #include <sys/cprng.h>
 #include <sys/cpu.h>
+#include <sys/file.h>
+#include <sys/filedesc.h>
 #include <sys/intr.h>
 #include <sys/kauth.h>
 #include <sys/kernel.h>
@@ -104,9 +106,7 @@ AT(struct pslist_entry, ple_next, 8);
 SIZE(struct pslist_head, 8);
 SIZE(struct work, 8);
 
-/* sys/systm.h, sys/percpu.h */
-void	*exithook_establish(void (*)(struct proc *, void *), void *);
-void	exithook_disestablish(void *);
+/* sys/percpu.h */
 void	*percpu_getref(percpu_t *);
 void	percpu_putref(percpu_t *);
 
@@ -157,6 +157,22 @@ int	devsw_attach(const char *, const struct bdevsw *, devmajor_t *, const struct
 /* It was an int before; it is void since 9.99. Nothing is made of it. */
 void	devsw_detach(const struct bdevsw *, const struct cdevsw *);
 
+/* sys/file.h, sys/filedesc.h: a file of our own. Its operations may have more members than are asked for here. */
+AT(struct fileops, fo_name, 0);
+AT(struct fileops, fo_read, 8);
+AT(struct fileops, fo_ioctl, 24);
+AT(struct fileops, fo_close, 56);
+AT(struct fileops, fo_restart, 72);
+int	fd_allocfile(struct file **, int *);
+int	fd_clone(struct file *, unsigned, int, const struct fileops *, void *);
+int	fnullop_fcntl(struct file *, u_int, void *);
+void	fnullop_restart(struct file *);
+int	fbadop_read(struct file *, off_t *, struct uio *, kauth_cred_t, int);
+int	fbadop_write(struct file *, off_t *, struct uio *, kauth_cred_t, int);
+
+/* sys/atomic.h: kmod/device.c calls it by another type, of the same registers. */
+unsigned int	atomic_dec_uint_nv(volatile unsigned int *);
+
 /* sys/module.h */
 AT(struct modinfo, mi_version, 0);
 AT(struct modinfo, mi_class, 4);
@@ -180,7 +196,8 @@ IS(IPV6_FORWARDING, 0x02);
  *
  * The variables behind time_second(9) and time_uptime(9) were renamed between 10 and 11: the module calls getbintime(9) and
  * getbinuptime(9), which are the same. <sys/time.h> of 11 includes <sys/timearith.h>. Where members of struct ifnet lie differs
- * from release to release: the module is compiled for each, and no offset of it is assumed here.
+ * from release to release: the module is compiled for each, and no offset of it is assumed here. struct fileops has grown at its end
+ * since 10.1, by what a file need not have: what kmod/device.c does not name is NULL.
  */
 #if __NetBSD_Version__ < 1000000000
 #error "pf wants NetBSD 10 or later"

@@ -1,8 +1,8 @@
 //! The lock of the state table: taken for good by DIOCSETLCK, or held by somebody until a deadline by DIOCBLOCK.
 //!
 //! # Life cycle
-//! A lock that is held goes when its owner says so, when its deadline has passed (the purge looks, once a second), or when the owner
-//! closes the device or ends ([`Pf::close`](crate::Pf::close)). DIOCSETLCK stands above all that: it takes the lock for good from
+//! A lock that is held goes when its owner says so, when its deadline has passed (the purge looks, once a second), or when its owner,
+//! an open file of the device, is closed ([`Pf::close`](crate::Pf::close)). DIOCSETLCK stands above all that: it takes the lock for good from
 //! whoever holds it, or releases it.
 //!
 //! # Locking
@@ -21,6 +21,7 @@ use crate::kpi::{Caller, Errno, LogLevel, SoftNet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hold {
     owner: u64,
+    /// Who took it, or moved its deadline last: for a person to read.
     pid: i32,
     /// Seconds of uptime.
     until: u32,
@@ -135,10 +136,10 @@ fn release(pf: &Pf, is_over: impl FnOnce(&Hold) -> bool) -> bool {
     over
 }
 
-/// Whoever has this owner's number is gone, or everybody.
-pub(super) fn close(pf: &Pf, owner: Option<u64>) {
-    // Many close the device, or end, and few have locked the table.
-    if pf.is_locked() && release(pf, |hold| owner.is_none_or(|owner| hold.owner == owner)) {
+/// The file of this owner is closed.
+pub(super) fn close(pf: &Pf, owner: u64) {
+    // Many close the device, and few have locked the table.
+    if pf.is_locked() && release(pf, |hold| hold.owner == owner) {
         let text = format_args!("the state table is unlocked: who had locked it is gone");
         pf.kernel.log(LogLevel::Notice, text);
     }

@@ -94,8 +94,8 @@ impl Control {
     }
 }
 
-/// Whoever makes ioctls as this owner is gone, or everybody: what they held, and what they were loading, is released.
-pub(crate) fn close(pf: &Pf, owner: Option<u64>) {
+/// The file of this owner is closed: what it held, and what was being loaded through it, is released.
+pub(crate) fn close(pf: &Pf, owner: u64) {
     hold::close(pf, owner);
     rules::close(pf, owner);
 }

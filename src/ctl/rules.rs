@@ -4,7 +4,7 @@
 //! DIOCXBEGIN empties the staged list of each kind that it names and hands out a ticket; DIOCADDRULE adds to a staged list by its
 //! ticket, with the addresses that DIOCBEGINADDRS and DIOCADDADDR have gathered; DIOCXCOMMIT puts all staged lists of a transaction
 //! in place at once. Who begins takes the lists over, and the tickets of whoever was at it before no longer count. Whatever fails,
-//! what is loaded stays as it is; a transaction whose commit runs out of memory is over, and so is one whose process ends.
+//! what is loaded stays as it is; a transaction whose commit runs out of memory is over, and so is one whose file is closed.
 //!
 //! Every ruleset, the main one and each anchor's, has lists, transactions and tickets of its own; see [`Anchors`] for how long it
 //! is there. DIOCCHANGERULE changes a list that is loaded, one rule at a time.
@@ -360,7 +360,7 @@ pub(super) fn begin(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result<
 
 /// Nobody is loading anything.
 pub(crate) const NOBODY: u64 = 0;
-/// More than one opener of the device is.
+/// Lists are being loaded through more than one open file of the device.
 const SEVERAL: u64 = u64::MAX;
 
 /// Notes who is loading lists, so that the others can end without a look.
@@ -391,11 +391,11 @@ pub(super) fn join_loaders(pf: &Pf, owner: u64) {
     pf.loader.store(together(loader, owner), Ordering::Relaxed);
 }
 
-/// Whoever has this owner's number is gone, or everybody: what they were loading is forgotten.
-pub(super) fn close(pf: &Pf, owner: Option<u64>) {
-    // Many close the device, or end, and few in the middle of a transaction.
+/// The file of this owner is closed: what was being loaded through it is forgotten.
+pub(super) fn close(pf: &Pf, owner: u64) {
+    // Many close the device, and few in the middle of a transaction.
     let loader = pf.loader.load(Ordering::Relaxed);
-    if loader == NOBODY || owner.is_some_and(|owner| owner != loader && loader != SEVERAL) {
+    if loader != owner && loader != SEVERAL {
         return;
     }
     let mut control = pf.control.lock();
@@ -409,7 +409,7 @@ pub(super) fn close(pf: &Pf, owner: Option<u64>) {
         for kind in RulesetKind::ALL.iter().copied() {
             let list = List { ruleset, kind };
             let staged = control.staging.known_list(list);
-            if staged.is_some_and(|it| it.open && owner.is_none_or(|owner| owner == it.owner)) {
+            if staged.is_some_and(|it| it.open && it.owner == owner) {
                 control.end(list);
             }
         }

@@ -116,8 +116,8 @@ pub struct Caller<'a> {
     pub uid: u32,
     /// The caller's process id.
     pub pid: i32,
-    /// Who holds what an ioctl takes until it is released: the same number for the same opener of the device, by which
-    /// [`Pf::close`](crate::Pf::close) knows it.
+    /// Who holds what an ioctl takes until it is released: the open file of the device that the call comes through. Not 0, the same
+    /// for each descriptor of the file whichever process has it, and never used again after [`Pf::close`](crate::Pf::close).
     pub owner: u64,
     /// The caller's memory, behind the pointers in the arguments.
     pub memory: &'a UserMemory,

@@ -25,10 +25,6 @@ void	printf(const char *, ...) __printflike(1, 2);
 int	seltrue(dev_t, int, struct lwp *);
 int	seltrue_kqfilter(dev_t, struct knote *);
 
-struct proc;
-void	*exithook_establish(void (*)(struct proc *, void *), void *);
-void	exithook_disestablish(void *);
-
 void	_kernel_lock(int);
 void	_kernel_unlock(int, int *);
 

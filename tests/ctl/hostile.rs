@@ -262,7 +262,7 @@ fn who_dies_in_a_transaction_leaves_nothing() {
     add().unwrap();
     machine.pf.close(1);
     assert_eq!(add(), Err(Errno::Ebusy));
-    // What another is loading is not touched, unless nobody has the device open any more.
+    // What another is loading is not touched.
     let begin_as = |owner| {
         let mut element = IocTransE {
             rs_num: if owner == 1 { Filter } else { Nat } as i32,
@@ -283,7 +283,7 @@ fn who_dies_in_a_transaction_leaves_nothing() {
     machine.add_rule(mine, &pass("mine"), &[]).unwrap();
     let (nat, pool) = translate(Action::Nat, "others", [192, 0, 2, 1]);
     assert_eq!(machine.add_rule(others, &nat, &pool), Err(Errno::Ebusy));
-    machine.pf.close_all();
+    machine.pf.close(1);
     assert_eq!(machine.add_rule(mine, &pass("mine"), &[]), Err(Errno::Ebusy));
     machine.load(Filter, &passes(&["next"])).unwrap();
     assert_eq!(machine.labels(Action::Pass), ["next"]);
