@@ -1,6 +1,7 @@
 """/dev/pf: who may do what, and what a hostile caller can do, which is nothing."""
 
 from netbsd import check, need, traffic
+from netbsd.traffic import wait_until
 
 
 def test_device_is_root_s(firewall):
@@ -39,6 +40,45 @@ def test_lock_needs_a_writer(firewall):
     check(firewall.is_locked(), "it is locked")
     firewall.sh("pfs -u")
     check(not firewall.is_locked(), "it is unlocked")
+
+
+def test_a_file_is_the_device(firewall):
+    said = firewall.sh("pfprobe file")
+    check(said == "", f"it is what /dev/pf is: {said}")
+
+
+def test_a_lock_goes_with_its_file(firewall):
+    """While the process that took it lives on, and another has the device open."""
+    firewall.sh("pfprobe hold 600 >/tmp/held & echo $! >/tmp/other; while ! [ -s /tmp/held ]; do :; done")
+    firewall.sh("pfprobe closes 600 >/tmp/said & echo $! >/tmp/taker")
+    wait_until(lambda: len(firewall.sh("cat /tmp/said").split()) == 2, "it has said all")
+    said = firewall.sh("cat /tmp/said").split()
+    check(said == ["1", "0"], f"it locked, and with the close it is unlocked: {said}")
+    firewall.sh("kill -0 $(cat /tmp/taker) && kill -0 $(cat /tmp/other)")
+    check(not firewall.is_locked(), "both are there, and it is unlocked")
+    firewall.sh("kill $(cat /tmp/taker) $(cat /tmp/other); wait")
+
+
+def test_a_dup_keeps_a_lock(firewall):
+    said = firewall.sh("pfprobe dups").split()
+    check(said == ["1", "1", "1", "0"], f"locked, still after the first close, renewed by the dup, and gone with it: {said}")
+
+
+def test_a_child_inherits_lock_and_transaction(firewall):
+    """It goes on with what it has of a process that has ended, and commits no rules."""
+    firewall.rules("pass all\n")
+    said = firewall.sh("pfprobe inherits").split()
+    check(said == ["0", "1", "0", "1", "0"], f"begun, locked; committed, still locked, and then unlocked: {said}")
+    check("pass" not in firewall.sh("pfctl -s rules"), "what it committed is there")
+    check(not firewall.is_locked(), "and it is unlocked")
+
+
+def test_an_open_that_fails_leaves_nothing(firewall):
+    """For a moment it takes two descriptors. With one left it is EMFILE, and that one is left still."""
+    said = firewall.sh("pfprobe full").split()
+    check(said == ["24", "0", "1"], f"EMFILE, then it opens, and one is left: {said}")
+    firewall.unload()
+    firewall.load()
 
 
 def test_securelevel_keeps_rules(fresh):

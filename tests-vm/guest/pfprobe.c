@@ -9,6 +9,11 @@
  *	pfprobe pools		the kernel's pools: name, bytes of an object, objects out
  *	pfprobe hold SECONDS	keeps the device open
  *	pfprobe lock SECONDS	locks the state table with an owner and a deadline, and ends after so long without a word
+ *	pfprobe file		what a descriptor of the device is, beside its ioctls; says what is wrong
+ *	pfprobe closes SECONDS	locks the state table, closes the device, and stays for so long: whether it is locked before and after
+ *	pfprobe dups		the same for a descriptor, and then for one that was dup'ed from it
+ *	pfprobe inherits	locks and begins to load filter rules, none, in a process that ends; its child commits and unlocks
+ *	pfprobe full		opens the device with one descriptor left, and with two: the errors, and how many are left then
  *	pfprobe pflog IF COUNT	reads so many packets from a pflog interface: action, reason, rule, interface, direction of each
  *	pfprobe send PORT COUNT	sends COUNT times 64 KiB to the first who connects: a number of four bytes, and then each byte one more
  *	pfprobe fail SKIP COUNT	in a module built with --fault-injection: after SKIP allocations, COUNT fail
@@ -16,9 +21,12 @@
  * Exit status 1 if something is not as it should be, 2 for a mistake in the call.
  */
 #include <sys/types.h>
+#include <sys/filio.h>
 #include <sys/ioccom.h>
+#include <sys/poll.h>
 #include <sys/pool.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/sysctl.h>
 #include <sys/time.h>
 #include <net/bpf.h>
@@ -60,8 +68,9 @@ __asm__(
 	"	syscall\n");
 
 enum {
-	SYS_READ = 3, SYS_WRITE = 4, SYS_OPEN = 5, SYS_CLOSE = 6, SYS_ACCEPT = 30, SYS_IOCTL = 54, SYS_BIND = 104, SYS_LISTEN = 106,
-	SYS_SYSCTL = 202, SYS_SOCKET = 394, SYS_NANOSLEEP = 430,
+	SYS_EXIT = 1, SYS_FORK = 2, SYS_READ = 3, SYS_WRITE = 4, SYS_OPEN = 5, SYS_CLOSE = 6, SYS_ACCEPT = 30, SYS_DUP = 41, SYS_IOCTL = 54,
+	SYS_BIND = 104, SYS_LISTEN = 106, SYS_SYSCTL = 202, SYS_POLL = 209, SYS_SOCKET = 394, SYS_NANOSLEEP = 430, SYS_STAT = 439,
+	SYS_FSTAT = 440, SYS_WAIT4 = 449, SYS_PIPE2 = 453,
 };
 
 /* The answer, or the error number below zero. */
@@ -82,6 +91,18 @@ call(long number, long a, long b, long c)
 {
 
 	return call6(number, a, b, c, 0, 0, 0);
+}
+
+/* The child's number, and 0 in the child, of which the kernel tells in the second register of the answer. */
+static long
+fork_process(void)
+{
+	long answer, is_child = 0;
+	unsigned char failed;
+
+	__asm__ volatile("syscall\n\tsetc %1" : "=a"(answer), "=qm"(failed), "+d"(is_child) : "a"((long)SYS_FORK)
+	    : "rcx", "r11", "memory", "cc");
+	return failed ? -answer : is_child ? 0 : answer;
 }
 
 /* The compiler may make calls of these. */
@@ -349,17 +370,159 @@ hold(const char *seconds)
 	return 0;
 }
 
+/* The lock of an owner: 0 asks, 1 takes it, 2 releases it. */
+static long
+owned_lock(long device, uint32_t action)
+{
+	struct pfioc_bulk_lock lock = { .version = 1, .size = sizeof(lock), .action = action, .seconds = 600 };
+	const long answer = request(device, DIOCBLOCK, &lock);
+
+	return answer < 0 ? answer : lock.locked;
+}
+
 static int
 lock(const char *seconds)
 {
-	struct pfioc_bulk_lock taken = { .version = 1, .size = sizeof(taken), .action = 1, .seconds = 600 };
 	long time[2] = { (long)number_of(seconds), 0 };
 	const long device = open_device(2);
 
-	if (device < 0 || request(device, DIOCBLOCK, &taken) < 0 || taken.locked != 1)
+	if (device < 0 || owned_lock(device, 1) != 1)
 		return 1;
 	say("locked\n");
 	(void)call(SYS_NANOSLEEP, (long)time, 0, 0);
+	return 0;
+}
+
+/* A character device of root's, the one that /dev/pf is; always ready, and nothing to read or write. */
+static int
+file(void)
+{
+	static struct stat node, opened;
+	const long device = open_device(2);
+	struct pollfd ready = { .fd = (int)device, .events = POLLIN | POLLOUT };
+	int on = 1, status = 0;
+
+	if (device < 0 || call(SYS_STAT, (long)"/dev/pf", (long)&node, 0) < 0 || call(SYS_FSTAT, device, (long)&opened, 0) < 0)
+		return 2;
+#define WANT(so)	do { if (!(so)) { say(#so "\n"); status = 1; } } while (0)
+	WANT(opened.st_mode == node.st_mode);
+	WANT(opened.st_rdev == node.st_rdev);
+	WANT(opened.st_uid == 0 && opened.st_gid == 0);
+	WANT(call(SYS_POLL, (long)&ready, 1, 0) == 1 && ready.revents == (POLLIN | POLLOUT));
+	WANT(call(SYS_READ, device, (long)&arg, 1) < 0);
+	WANT(call(SYS_WRITE, device, (long)&arg, 1) < 0);
+	WANT(request(device, FIONBIO, &on) == 0);
+	WANT(request(device, FIOASYNC, &on) == 0);
+	WANT(request(device, DIOCGETLCK, &arg) == 0);
+	WANT(call(SYS_CLOSE, device, 0, 0) == 0);
+	WANT(request(device, DIOCGETLCK, &arg) == -9);
+	return status;
+}
+
+static int
+closes(const char *seconds)
+{
+	long time[2] = { (long)number_of(seconds), 0 };
+	const long other = open_device(0), device = open_device(2);
+
+	if (other < 0 || device < 0)
+		return 1;
+	say_number(owned_lock(device, 1));
+	(void)call(SYS_CLOSE, device, 0, 0);
+	say(" ");
+	say_number(owned_lock(other, 0));
+	say("\n");
+	(void)call(SYS_NANOSLEEP, (long)time, 0, 0);
+	return 0;
+}
+
+static int
+dups(void)
+{
+	const long other = open_device(0), device = open_device(2), dup = call(SYS_DUP, device, 0, 0);
+
+	if (other < 0 || device < 0 || dup < 0)
+		return 1;
+	say_number(owned_lock(device, 1));
+	(void)call(SYS_CLOSE, device, 0, 0);
+	say(" ");
+	say_number(owned_lock(other, 0));
+	/* It is the owner: it may move the deadline. */
+	say(" ");
+	say_number(owned_lock(dup, 1));
+	(void)call(SYS_CLOSE, dup, 0, 0);
+	say(" ");
+	say_number(owned_lock(other, 0));
+	say("\n");
+	return 0;
+}
+
+/* The process in the middle has ended altogether before its child goes on; then that child's words are waited for. */
+static int
+inherits(void)
+{
+	static struct pfioc_trans_e list = { .rs_num = PF_RULESET_FILTER };
+	static struct pfioc_trans transaction = { .size = 1, .esize = sizeof(list), .array = &list };
+	int go[2], done[2];
+	long device, middle;
+	char word;
+
+	if (call(SYS_PIPE2, (long)go, 0, 0) < 0 || call(SYS_PIPE2, (long)done, 0, 0) < 0 || (middle = fork_process()) < 0)
+		return 1;
+	if (middle != 0) {
+		(void)call6(SYS_WAIT4, middle, 0, 0, 0, 0, 0);
+		(void)call(SYS_WRITE, go[1], (long)"", 1);
+		(void)call(SYS_CLOSE, done[1], 0, 0);
+		(void)call(SYS_READ, done[0], (long)&word, 1);
+		return 0;
+	}
+	device = open_device(2);
+	say_number(request(device, DIOCXBEGIN, &transaction));
+	say(" ");
+	say_number(owned_lock(device, 1));
+	if (fork_process() == 0) {
+		(void)call(SYS_READ, go[0], (long)&word, 1);
+		say(" ");
+		say_number(request(device, DIOCXCOMMIT, &transaction));
+		say(" ");
+		say_number(owned_lock(device, 0));
+		say(" ");
+		say_number(owned_lock(device, 2));
+		say("\n");
+	}
+	return 0;
+}
+
+/* Opens /dev/null until there is no descriptor left: how many there were. */
+static long
+fill(long *last)
+{
+	long count = 0, device;
+
+	while (count < 100000 && (device = call(SYS_OPEN, (long)"/dev/null", 0, 0)) >= 0) {
+		*last = device;
+		count++;
+	}
+	return count;
+}
+
+static int
+full(void)
+{
+	long last, one, two;
+
+	if (fill(&last) < 3)
+		return 1;
+	(void)call(SYS_CLOSE, last, 0, 0);
+	one = open_device(0);
+	say_number(one < 0 ? -one : 0);
+	say(" ");
+	(void)call(SYS_CLOSE, last - 1, 0, 0);
+	two = open_device(0);
+	say_number(two < 0 ? -two : 0);
+	say(" ");
+	say_number(fill(&last));
+	say("\n");
 	return 0;
 }
 
@@ -472,13 +635,23 @@ run(long *stack)
 		return hold(argv[2]);
 	if (argc == 3 && same(argv[1], "lock"))
 		return lock(argv[2]);
+	if (argc == 2 && same(argv[1], "file"))
+		return file();
+	if (argc == 3 && same(argv[1], "closes"))
+		return closes(argv[2]);
+	if (argc == 2 && same(argv[1], "dups"))
+		return dups();
+	if (argc == 2 && same(argv[1], "inherits"))
+		return inherits();
+	if (argc == 2 && same(argv[1], "full"))
+		return full();
 	if (argc == 4 && same(argv[1], "pflog"))
 		return pflog(argv[2], argv[3]);
 	if (argc == 4 && same(argv[1], "send"))
 		return send_stream(argv[2], argv[3]);
 	if (argc == 4 && same(argv[1], "fail"))
 		return fail(argv[2], argv[3]);
-	say("usage: pfprobe locked | reader | hostile | open | pools | hold SECONDS | lock SECONDS | pflog IF COUNT | "
-	    "send PORT COUNT | fail SKIP COUNT\n");
+	say("usage: pfprobe locked | reader | hostile | open | pools | hold SECONDS | lock SECONDS | file | closes SECONDS | dups | "
+	    "inherits | full | pflog IF COUNT | send PORT COUNT | fail SKIP COUNT\n");
 	return 2;
 }
