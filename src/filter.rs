@@ -192,7 +192,7 @@ fn judge_one(
     }
     let mut cut = None;
     if pf.scrubs.load(Ordering::Relaxed) || packet.fragment.is_some() {
-        let (af, len) = (packet.af, packet.len.into());
+        let (af, len) = (packet.af, packet.len);
         match filter.normalise(packet) {
             Ok(normal::Fate::Goes(normal)) => {
                 filter.reassemble_tcp = normal.reassemble_tcp;
@@ -206,7 +206,7 @@ fn judge_one(
             }
         }
     }
-    let (af, len) = (packet.af, packet.len.into());
+    let (af, len) = (packet.af, packet.len);
     match filter.judge(&mut packet) {
         Ok(()) => {
             count(af, true, len);
@@ -337,7 +337,7 @@ impl<'a> Filter<'a> {
     fn count(&self, state: &State, packet: &Packet) {
         let mut has_tables = false;
         let mut count = |rule: &Rule| {
-            rule.counters.count(self.stripe, packet.direction, packet.len.into());
+            rule.counters.count(self.stripe, packet.direction, packet.len);
             has_tables |= rule.has_tables();
         };
         if let Some(rule) = state.rule() {
@@ -360,7 +360,7 @@ impl<'a> Filter<'a> {
             dst,
             direction: packet.direction,
             passed: true,
-            bytes: packet.len.into(),
+            bytes: packet.len,
         };
         // The addresses as the rule saw them: a filter rule sees them translated.
         let (key, section) = (state.key(), self.section);

@@ -17,8 +17,7 @@ use core::mem::{offset_of, take};
 use core::sync::atomic::Ordering;
 
 use pf_abi::{
-    Action, AnchorPath, Change, IocRule, IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PoolAddr,
-    RulesetKind,
+    Action, AnchorPath, Change, IocRule, IocTrans, IocTransE, Limit, NO_RULE, PF_GET_CLR_CNTR, PoolAddr, RulesetKind,
 };
 use zerocopy::IntoBytes;
 
@@ -399,7 +398,7 @@ pub(super) fn close(pf: &Pf, owner: u64) {
         return;
     }
     let mut control = pf.control.lock();
-    if owner.is_none_or(|owner| owner == control.staging.pool_owner) {
+    if owner == control.staging.pool_owner {
         control.staging.begin_pool(NOBODY);
     }
     for ruleset in 0..=u16::MAX {
@@ -746,14 +745,6 @@ fn check_names(rule: &mut pf_abi::Rule) -> Result<(), Errno> {
     rule.match_tagname = name(&rule.match_tagname)?;
     rule.overload_tblname = name(&rule.overload_tblname)?;
     Ok(())
-}
-
-/// Does something with the rules that are loaded.
-pub(super) fn with_list<R>(pf: &Pf, list: List, act: impl FnOnce(&[KArc<Rule>]) -> R) -> R {
-    let level = SoftNet::raise();
-    let section = pf.read(&level);
-    let rules = pf.config.read(&section).list_of(list.ruleset, list.kind);
-    act(rules.map_or(&[], |list| list.rules()))
 }
 
 /// The ticket of what is loaded.

@@ -81,7 +81,7 @@ impl Filter<'_> {
             self.log_known(packet, state);
         }
         for node in extra.nodes() {
-            node.count(packet.direction, packet.len.into());
+            node.count(packet.direction, packet.len);
         }
         self.note_way(extra, state, packet);
     }

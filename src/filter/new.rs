@@ -53,7 +53,7 @@ impl<'a> Filter<'a> {
             && let Action::Block(to_send) = &rule.action
         {
             for rule in [rule].into_iter().chain(anchor) {
-                rule.counters.count(self.stripe, packet.direction, packet.len.into());
+                rule.counters.count(self.stripe, packet.direction, packet.len);
             }
             rule.count_tables(|| counted(packet, subject.src, subject.dst, false), self.section);
             return Err(Refusal {
@@ -86,7 +86,7 @@ impl<'a> Filter<'a> {
             packet.set_tag(subject.tag).map_err(|_| Reason::Memory)?;
         }
         for rule in rule.into_iter().chain(anchor).chain(nat_rule) {
-            rule.counters.count(self.stripe, packet.direction, packet.len.into());
+            rule.counters.count(self.stripe, packet.direction, packet.len);
         }
         // As the rule saw it that decided.
         match (rule, nat_rule) {
@@ -217,7 +217,7 @@ impl<'a> Filter<'a> {
         self.pf.stats.count_insert();
         if let Some(extra) = state.extra() {
             for node in extra.nodes() {
-                node.count(packet.direction, packet.len.into());
+                node.count(packet.direction, packet.len);
             }
             self.note_way(extra, state, packet);
         }
@@ -248,7 +248,7 @@ fn counted(packet: &Packet, src: Addr, dst: Addr, passed: bool) -> Counted {
         dst,
         direction: packet.direction,
         passed,
-        bytes: packet.len.into(),
+        bytes: packet.len,
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn apply<'a>(packet: &mut Packet, scene: &Scene<'a>) -> Result<bool, 
     if is_fragment {
         rule.evaluations.fetch_add(1, Ordering::Relaxed);
     }
-    rule.counters.count(stripe(), packet.direction, packet.len.into());
+    rule.counters.count(stripe(), packet.direction, packet.len);
     let refuse = |reason| Refused {
         reason,
         rule: Some(rule),

@@ -3,7 +3,7 @@
 use super::identity::Identity;
 use super::store::{KINDS, records, translation_kind};
 use super::{Dump, RuleRecord};
-use crate::device::{Errno, Pf};
+use crate::device::Errno;
 use crate::lock::{Held, LockError};
 use pf_abi::{ANCHORED_RULE, BINAT_RULE, NO_RULE, RulesetKind, SyncState, errno};
 use std::collections::{BTreeMap, HashMap};
