@@ -129,23 +129,30 @@ pf_pflog_detach(void)
 	mutex_destroy(&pf_pflog.lock);
 }
 
-/* The interface, if somebody reads it. In a read section. */
+/*
+ * The interface, if somebody reads it, and its readers, in a read section. bpf(4) takes if_bpf away when the last reader goes, and
+ * waits for nobody after that: so it is looked at once. What it points to stays as long as the interface.
+ */
 static struct ifnet *
-pf_pflog_read(uint8_t number)
+pf_pflog_read(uint8_t number, struct bpf_if **readers)
 {
 	struct ifnet *ifp;
 
 	if (number >= PFLOGIFS_MAX)
 		return NULL;
 	ifp = atomic_load_consume(&pf_pflog.ifs[number]);
-	return ifp != NULL && ifp->if_bpf != NULL ? ifp : NULL;
+	if (ifp == NULL)
+		return NULL;
+	*readers = atomic_load_consume(&ifp->if_bpf);
+	return *readers != NULL ? ifp : NULL;
 }
 
 bool
 pfk_log_has_reader(uint8_t number)
 {
 	const int s = pserialize_read_enter();
-	const bool has = pf_pflog_read(number) != NULL;
+	struct bpf_if *readers;
+	const bool has = pf_pflog_read(number, &readers) != NULL;
 
 	pserialize_read_exit(s);
 	return has;
@@ -156,11 +163,12 @@ void
 pfk_log_packet(uint8_t number, const void *header, struct mbuf *m)
 {
 	const int s = pserialize_read_enter();
-	struct ifnet *ifp = pf_pflog_read(number);
+	struct bpf_if *readers;
+	struct ifnet *ifp = pf_pflog_read(number, &readers);
 
 	if (ifp != NULL) {
 		if_statadd2(ifp, if_opackets, 1, if_obytes, (uint64_t)m->m_pkthdr.len);
-		bpf_mtap2(ifp->if_bpf, __UNCONST(header), PFLOG_HDRLEN, m, BPF_D_OUT);
+		bpf_mtap2(readers, __UNCONST(header), PFLOG_HDRLEN, m, BPF_D_OUT);
 	}
 	pserialize_read_exit(s);
 }

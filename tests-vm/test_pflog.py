@@ -2,7 +2,7 @@
 
 import threading
 
-from netbsd import check
+from netbsd import check, traffic
 from netbsd.traffic import ping, wait_until
 
 
@@ -39,6 +39,20 @@ def test_an_interface_goes_while_it_is_read(firewall):
         firewall.sh("ifconfig pflog0 destroy; ifconfig pflog0 create up; pfprobe pflog pflog0 1000000 >/dev/null 2>&1 &")
     traffic.join()
     firewall.sh("ifconfig pflog0 destroy")
+    firewall.check_console()
+
+
+def test_readers_come_and_go_while_packets_are_logged(firewall):
+    """When the last reader has gone there is nobody to show a packet to: who is about to show one has to notice in time."""
+    firewall.rules("pass log all no state\n")
+    firewall.sh("ifconfig pflog0 create up")
+    try:
+        with traffic.Datagrams(firewall.network.wan, 7) as echo, traffic.Flood(firewall.network.lan, "198.51.100.2", 7) as flood:
+            sent = flood.sent
+            firewall.sh("pfprobe readers pflog0 4000", timeout=600)
+            check(flood.sent > sent and len(echo.peers) > 0, "packets went on meanwhile")
+    finally:
+        firewall.run("ifconfig pflog0 destroy")
     firewall.check_console()
 
 

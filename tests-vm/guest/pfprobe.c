@@ -15,6 +15,7 @@
  *	pfprobe inherits	locks and begins to load filter rules, none, in a process that ends; its child commits and unlocks
  *	pfprobe full		opens the device with one descriptor left, and with two: the errors, and how many are left then
  *	pfprobe pflog IF COUNT	reads so many packets from a pflog interface: action, reason, rule, interface, direction of each
+ *	pfprobe readers IF COUNT	somebody begins to read an interface, and is gone again, so many times
  *	pfprobe send PORT COUNT	sends COUNT times 64 KiB to the first who connects: a number of four bytes, and then each byte one more
  *	pfprobe fail SKIP COUNT	in a module built with --fault-injection: after SKIP allocations, COUNT fail
  *
@@ -567,6 +568,26 @@ pflog(const char *name, const char *count)
 	return 0;
 }
 
+/* Readers of an interface come and go, one at a time. */
+static int
+readers(const char *name, const char *count)
+{
+	struct ifreq interface;
+
+	memset(&interface, 0, sizeof(interface));
+	memcpy(interface.ifr_name, name, length(name) + 1);
+	for (unsigned long left = number_of(count); left > 0; left--) {
+		const long bpf = call(SYS_OPEN, (long)"/dev/bpf", 0, 0);
+
+		if (bpf < 0 || request(bpf, BIOCSETIF, &interface) < 0) {
+			say("no interface to read\n");
+			return 1;
+		}
+		(void)call(SYS_CLOSE, bpf, 0, 0);
+	}
+	return 0;
+}
+
 static int
 send_stream(const char *port, const char *count)
 {
@@ -647,11 +668,13 @@ run(long *stack)
 		return full();
 	if (argc == 4 && same(argv[1], "pflog"))
 		return pflog(argv[2], argv[3]);
+	if (argc == 4 && same(argv[1], "readers"))
+		return readers(argv[2], argv[3]);
 	if (argc == 4 && same(argv[1], "send"))
 		return send_stream(argv[2], argv[3]);
 	if (argc == 4 && same(argv[1], "fail"))
 		return fail(argv[2], argv[3]);
 	say("usage: pfprobe locked | reader | hostile | open | pools | hold SECONDS | lock SECONDS | file | closes SECONDS | dups | "
-	    "inherits | full | pflog IF COUNT | send PORT COUNT | fail SKIP COUNT\n");
+	    "inherits | full | pflog IF COUNT | readers IF COUNT | send PORT COUNT | fail SKIP COUNT\n");
 	return 2;
 }
