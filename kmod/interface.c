@@ -7,11 +7,15 @@
  * interface known twice does no harm. Who makes one known never waits for an ioctl, which may be waiting for its
  * caller's memory: it hears EBUSY, and the purge thread scans again.
  *
- * Synchronisation: the list is read under ifnet_mtx, so that no interface leaves while it is looked at.
+ * Synchronisation: the list is read under ifnet_mtx, so that no interface leaves while it is looked at. Events come in threads, and
+ * may sleep. A kernel without NET_MPSAFE gives up its lock then, so pfk_drain() alone does not wait for them: they are counted, and who
+ * has removed a hook waits until there are none.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
+#include <sys/atomic.h>
 #include <sys/mutex.h>
+#include <sys/proc.h>
 #include <sys/pserialize.h>
 #include <sys/pslist.h>
 #include <sys/socket.h>
@@ -21,6 +25,9 @@
 #include <netinet/in.h>
 
 #include "pf.h"
+
+/* Events that are being dealt with. */
+static volatile u_int pf_interface_events;
 
 static void
 pf_copy_address(uint8_t to[16], const struct sockaddr *sa)
@@ -91,6 +98,7 @@ pf_interface_event(void *arg __unused, unsigned long event, void *object)
 {
 	struct ifnet *ifp = object;
 
+	atomic_inc_uint(&pf_interface_events);
 	switch (event) {
 	case PFIL_IFNET_ATTACH:
 		pf_thread_scan();
@@ -99,6 +107,7 @@ pf_interface_event(void *arg __unused, unsigned long event, void *object)
 		pfr_detach_interface(ifp->if_index);
 		break;
 	}
+	atomic_dec_uint(&pf_interface_events);
 }
 
 static void
@@ -106,8 +115,24 @@ pf_address_event(void *arg __unused, unsigned long cmd __unused, void *object)
 {
 	struct ifnet *ifp = ((struct ifaddr *)object)->ifa_ifp;
 
+	atomic_inc_uint(&pf_interface_events);
 	if (pfr_attach_interface(ifp, ifp->if_index, ifp->if_xname) != 0)
 		pf_thread_scan();
+	atomic_dec_uint(&pf_interface_events);
+}
+
+/*
+ * Waits until every event that is going on is over: the first drain for those that have not been counted yet, the second for those that
+ * have just been counted out.
+ */
+static void
+pf_interface_events_drain(void)
+{
+
+	pfk_drain();
+	while (atomic_load_acquire(&pf_interface_events) != 0)
+		(void)kpause("pfevent", false, 1, NULL);
+	pfk_drain();
 }
 
 int
@@ -135,7 +160,7 @@ pf_interfaces_detach(void)
 {
 
 	(void)pfil_remove_ihook(pf_address_event, NULL, PFIL_IFADDR, if_pfil);
-	pfk_drain();
+	pf_interface_events_drain();
 	(void)pfil_remove_ihook(pf_interface_event, NULL, PFIL_IFNET, if_pfil);
-	pfk_drain();
+	pf_interface_events_drain();
 }

@@ -45,6 +45,19 @@ def test_unload_is_refused_while_open(firewall):
     check(not firewall.is_loaded(), "once it is closed, the module goes")
 
 
+def test_no_event_outlives_the_module(fresh):
+    """Addresses and interfaces change all the while. Who tells the module of it waits for others inside, and the module for all of them."""
+    changing = range(1, 7)
+    for number in changing:
+        fresh.sh(f"ifconfig lo{number} create up; pfprobe addresses lo{number} >/tmp/changing{number} 2>&1 & echo $! >>/tmp/pids")
+    fresh.sh("(while ! [ -e /tmp/enough ]; do ifconfig lo7 create && ifconfig lo7 destroy; done; echo over >/tmp/over) >/dev/null 2>&1 &")
+    fresh.sh(f"i=0; while [ $i -lt {ROUNDS // 4} ]; do modload /pf/pf.kmod && modunload pf || exit 1; i=$((i + 1)); done", timeout=1800)
+    check("no address" not in fresh.sh("cat /tmp/changing*"), "addresses have come and gone to the end")
+    fresh.sh("kill $(cat /tmp/pids); touch /tmp/enough; while ! [ -s /tmp/over ]; do :; done")
+    fresh.check_console()
+    check(our_pools(fresh) == [], "no pool is left")
+
+
 def test_again_and_again_under_traffic(fresh):
     """Loaded, enabled with rules and states, and unloaded, while packets go on through the guest. No pool grows by it."""
     rounds = (

@@ -16,6 +16,7 @@
  *	pfprobe full		opens the device with one descriptor left, and with two: the errors, and how many are left then
  *	pfprobe pflog IF COUNT	reads so many packets from a pflog interface: action, reason, rule, interface, direction of each
  *	pfprobe readers IF COUNT	somebody begins to read an interface, and is gone again, so many times
+ *	pfprobe addresses IF	an address of an interface comes and goes, without end
  *	pfprobe send PORT COUNT	sends COUNT times 64 KiB to the first who connects: a number of four bytes, and then each byte one more
  *	pfprobe fail SKIP COUNT	in a module built with --fault-injection: after SKIP allocations, COUNT fail
  *
@@ -27,6 +28,7 @@
 #include <sys/poll.h>
 #include <sys/pool.h>
 #include <sys/socket.h>
+#include <sys/sockio.h>
 #include <sys/stat.h>
 #include <sys/sysctl.h>
 #include <sys/time.h>
@@ -588,6 +590,30 @@ readers(const char *name, const char *count)
 	return 0;
 }
 
+/* An address of an interface comes and goes: 10.9.0.0 and as much as the last letter of its name is. */
+static int
+addresses(const char *name)
+{
+	const long socket = call(SYS_SOCKET, AF_INET, SOCK_DGRAM, 0);
+	struct sockaddr_in address = { .sin_len = sizeof(address), .sin_family = AF_INET };
+	struct ifaliasreq come;
+	struct ifreq go;
+
+	address.sin_addr.s_addr = __builtin_bswap32(0x0a090000 + (unsigned char)name[length(name) - 1]);
+	memset(&come, 0, sizeof(come));
+	memset(&go, 0, sizeof(go));
+	memcpy(come.ifra_name, name, length(name) + 1);
+	memcpy(go.ifr_name, name, length(name) + 1);
+	memcpy(&come.ifra_addr, &address, sizeof(address));
+	memcpy(&go.ifr_addr, &address, sizeof(address));
+	address.sin_addr.s_addr = 0xffffffff;
+	memcpy(&come.ifra_mask, &address, sizeof(address));
+	while (request(socket, SIOCAIFADDR, &come) >= 0 && request(socket, SIOCDIFADDR, &go) >= 0)
+		continue;
+	say("no address comes or goes\n");
+	return 1;
+}
+
 static int
 send_stream(const char *port, const char *count)
 {
@@ -670,11 +696,13 @@ run(long *stack)
 		return pflog(argv[2], argv[3]);
 	if (argc == 4 && same(argv[1], "readers"))
 		return readers(argv[2], argv[3]);
+	if (argc == 3 && same(argv[1], "addresses"))
+		return addresses(argv[2]);
 	if (argc == 4 && same(argv[1], "send"))
 		return send_stream(argv[2], argv[3]);
 	if (argc == 4 && same(argv[1], "fail"))
 		return fail(argv[2], argv[3]);
 	say("usage: pfprobe locked | reader | hostile | open | pools | hold SECONDS | lock SECONDS | file | closes SECONDS | dups | "
-	    "inherits | full | pflog IF COUNT | readers IF COUNT | send PORT COUNT | fail SKIP COUNT\n");
+	    "inherits | full | pflog IF COUNT | readers IF COUNT | addresses IF | send PORT COUNT | fail SKIP COUNT\n");
 	return 2;
 }
