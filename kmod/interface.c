@@ -1,11 +1,11 @@
 /*
  * Interfaces that come and go: the pfil(9) event hooks, and the scan for those that are there already.
  *
- * PFIL_IFNET_ATTACH is called before the interface has its index. So an arrival asks the purge thread for a scan;
- * and because an interface can carry nothing before it has an address, PFIL_IFADDR makes it known at the latest. A
- * departure is told at once, and comes after the interface has left the list that the scan reads. To make an
- * interface known twice does no harm. Who makes one known never waits for an ioctl, which may be waiting for its
- * caller's memory: it hears EBUSY, and the purge thread scans again.
+ * PFIL_IFNET_ATTACH is called before the interface has its index, and nothing tells when it is there. So an arrival asks the purge
+ * thread for a scan, in time as a rule; PFIL_IFADDR makes the interface known on the spot; and a packet on an interface that is not
+ * known goes no further, and asks for a scan. A departure is told at once, and comes after the interface has left the list that the
+ * scan reads. To make an interface known twice does no harm. Who makes one known never waits for an ioctl, which may
+ * be waiting for its caller's memory: it hears EBUSY, and the purge thread scans again.
  *
  * Synchronisation: the list is read under ifnet_mtx, so that no interface leaves while it is looked at. Events come in threads, and
  * may sleep. A kernel without NET_MPSAFE gives up its lock then, so pfk_drain() alone does not wait for them: they are counted, and who
@@ -101,7 +101,7 @@ pf_interface_event(void *arg __unused, unsigned long event, void *object)
 	atomic_inc_uint(&pf_interface_events);
 	switch (event) {
 	case PFIL_IFNET_ATTACH:
-		pf_thread_scan();
+		pfk_thread_scan();
 		break;
 	case PFIL_IFNET_DETACH:
 		pfr_detach_interface(ifp->if_index);
@@ -117,7 +117,7 @@ pf_address_event(void *arg __unused, unsigned long cmd __unused, void *object)
 
 	atomic_inc_uint(&pf_interface_events);
 	if (pfr_attach_interface(ifp, ifp->if_index, ifp->if_xname) != 0)
-		pf_thread_scan();
+		pfk_thread_scan();
 	atomic_dec_uint(&pf_interface_events);
 }
 
@@ -151,7 +151,7 @@ pf_interfaces_attach(void)
 		return error;
 	}
 	if (!pf_interfaces_scan())
-		pf_thread_scan();
+		pfk_thread_scan();
 	return 0;
 }
 

@@ -53,7 +53,7 @@ int	pfk_route(bool, const uint8_t[16]);
 /* thread.c: the purge thread. */
 int	pf_thread_start(void);
 void	pf_thread_stop(void);
-void	pf_thread_scan(void);
+void	pfk_thread_scan(void);
 void	pfk_thread_wake(void);
 
 /* hook.c: packets. */

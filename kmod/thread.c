@@ -33,6 +33,17 @@ pf_thread_run(void *arg __unused)
 
 	mutex_enter(&pf_thread.lock);
 	while (!pf_thread.stop) {
+		/* The tick comes first: packets can ask for the rest as often as they like. */
+		left = (int)(due - (u_int)getticks());
+		if (left <= 0) {
+			/* Addresses may come and go without an event; and the scan before may not have told of everything. */
+			pf_thread.scan = true;
+			mutex_exit(&pf_thread.lock);
+			pfr_purge();
+			due = (u_int)getticks() + hz;
+			mutex_enter(&pf_thread.lock);
+			continue;
+		}
 		if (pf_thread.scan) {
 			pf_thread.scan = false;
 			mutex_exit(&pf_thread.lock);
@@ -47,17 +58,7 @@ pf_thread_run(void *arg __unused)
 			mutex_enter(&pf_thread.lock);
 			continue;
 		}
-		left = (int)(due - (u_int)getticks());
-		if (left > 0) {
-			(void)cv_timedwait(&pf_thread.wanted, &pf_thread.lock, left);
-			continue;
-		}
-		/* Addresses may come and go without an event; and the scan before may not have told of everything. */
-		pf_thread.scan = true;
-		mutex_exit(&pf_thread.lock);
-		pfr_purge();
-		due = (u_int)getticks() + hz;
-		mutex_enter(&pf_thread.lock);
+		(void)cv_timedwait(&pf_thread.wanted, &pf_thread.lock, left);
 	}
 	mutex_exit(&pf_thread.lock);
 	kthread_exit(0);
@@ -105,7 +106,7 @@ pfk_thread_wake(void)
 
 /* Asks for a scan of the interfaces, soon. */
 void
-pf_thread_scan(void)
+pfk_thread_scan(void)
 {
 
 	mutex_enter(&pf_thread.lock);

@@ -34,7 +34,7 @@ use core::sync::atomic::Ordering;
 
 use pf_abi::Reason;
 
-use crate::iface::Interfaces;
+use crate::iface::{self, Interfaces};
 use crate::kpi::{Direction, Mbuf, ReadSection, SoftNet, Stripe, stripe};
 use crate::nat::Current;
 use crate::packet::{Cut, Packet, Rewrite, Transport};
@@ -167,6 +167,9 @@ fn judge_one(
     if interface.is_some_and(|interface| interface.skips()) {
         return Ok(mbuf);
     }
+    if number == iface::ALL {
+        return Err(refuse_unknown(pf));
+    }
     let stripe = stripe();
     let mut filter = Filter {
         pf,
@@ -224,6 +227,16 @@ fn judge_one(
             Err(refuse(pf, refusal, way, heard))
         }
     }
+}
+
+/// Refuses a packet on an interface that pf has not been told of, as it may just have come: no rule can say whether it is about it. That
+/// is a matter of moments.
+#[cold]
+#[inline(never)]
+fn refuse_unknown(pf: &Pf) -> Outcome {
+    pf.kernel.want_interfaces();
+    pf.stats.count(Reason::Congestion);
+    Outcome::Drop
 }
 
 /// Says where a packet goes that has a way of its own, or is to be cut.

@@ -106,7 +106,8 @@ impl Plain {
         let section = pf.read(level);
         let interfaces = pf.interfaces.read(&section);
         let number = interfaces.number(ifindex);
-        let Some(interface) = interfaces.get(number).filter(|interface| !interface.skips()) else {
+        let interface = interfaces.get(number);
+        let Some(interface) = interface.filter(|interface| number != iface::ALL && !interface.skips()) else {
             return Fate::Open(place);
         };
         let at = match place {

@@ -4,7 +4,7 @@ use pf_abi::*;
 
 use crate::common::packets::*;
 use crate::common::rules::*;
-use crate::gate::Gate;
+use crate::gate::{BLOCKED, Gate, dropped};
 
 fn passes(gate: &Gate, src: &str) -> bool {
     gate.receive(&ip(src, "192.0.2.200").udp(1025, 53, b"question")).is_ok()
@@ -56,6 +56,30 @@ fn a_name_without_a_number_is_every_interface_of_the_driver() {
     assert!(blocked(&gate, 9) && !blocked(&gate, 8));
     let others = Gate::new(&[block().on("! em")]);
     assert!(!blocked(&others, 1) && blocked(&others, 3));
+}
+
+/// No rule can say whether it is about that interface, so neither one that would pass the packet nor one that would not is asked.
+#[test]
+fn nothing_crosses_an_interface_that_is_not_known_yet() {
+    let open = Gate::new(&[block().on("em9")]);
+    let others = Gate::new(&[block(), pass().on("! em0")]);
+    let states = Gate::new(&[pass().on("em0").flags(SYN, SYN | ACK).keep_state()]);
+    let packet = ip("10.0.0.1", "10.0.0.2").udp(1, 2, b"");
+    // A segment in the middle of a connection, which goes a shorter way.
+    let there = ip("10.0.0.1", "10.0.0.2");
+    states.receive(&there.tcp(&segment(1025, 80, SYN, 1, 0))).unwrap();
+    states
+        .send(&there.back().tcp(&segment(80, 1025, SYN | ACK, 1, 2)))
+        .unwrap();
+    states.receive(&there.tcp(&segment(1025, 80, ACK, 2, 2))).unwrap();
+    let data = there.tcp(&segment(1025, 80, ACK, 2, 2).with_data(10));
+    for (gate, packet) in [(&open, &packet), (&others, &packet), (&states, &data)] {
+        assert_eq!(gate.cross(9, false, packet), dropped(Reason::Congestion));
+        gate.each(|machine| machine.pf.attach_interface(9, b"em9").unwrap());
+    }
+    assert_eq!(open.cross(9, false, &packet), BLOCKED);
+    assert_eq!(others.cross(9, false, &packet), Ok(packet));
+    assert_eq!(states.cross(9, false, &data), Ok(data));
 }
 
 #[test]

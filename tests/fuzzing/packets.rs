@@ -139,7 +139,7 @@ impl Scene {
                 self.cross(on, direction, packet);
             }
             choice => {
-                let on = input.u16() % if self.is_rich { 5 } else { 4 };
+                let on = 1 + input.u16() % if self.is_rich { 4 } else { 3 };
                 let direction = if choice & 1 == 0 { Direction::In } else { Direction::Out };
                 if self.is_rich && choice >= 150 {
                     let packet = made::packet(input);

@@ -311,6 +311,9 @@ impl Kernel {
         (self.wake)();
     }
 
+    /// Asks for interfaces that pf has not been told of. Here whoever makes packets cross an interface has told of it before.
+    pub fn want_interfaces(&self) {}
+
     /// The MTU of an interface; nothing where there is no such interface.
     pub fn mtu(&self, ifindex: u16) -> Option<u16> {
         self.diversions.mtu(ifindex)

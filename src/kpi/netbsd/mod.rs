@@ -185,6 +185,12 @@ impl Kernel {
         unsafe { ffi::pfk_thread_wake() };
     }
 
+    /// Has the purge thread look for interfaces that pf has not been told of, soon. Does not sleep.
+    pub fn want_interfaces(&self) {
+        // SAFETY: as for `wake`.
+        unsafe { ffi::pfk_thread_scan() };
+    }
+
     /// The MTU of an interface; nothing where there is no such interface.
     pub fn mtu(&self, ifindex: u16) -> Option<u16> {
         // SAFETY: it can be called from anywhere that is no interrupt of the hardware.
