@@ -44,6 +44,23 @@ def test_return_to_a_link_local_neighbour(firewall):
     check(error == errno.ECONNREFUSED, f"a reset comes back: {errno.errorcode.get(error, error)}")
 
 
+def test_neighbours_find_each_other_in_spite_of_urpf_failed(firewall):
+    """Neighbours ask from link-local addresses, to which a route leads only together with an interface."""
+    firewall.rules("pass all no state\nblock in quick inet6 from urpf-failed to any\n")
+    lan = firewall.network.lan
+    guest = firewall.sh(f"ifconfig {firewall.lan}")
+    address = next(word.split("%")[0] for word in guest.split() if word.startswith("fe80:"))
+    lan.run("ip", "-6", "neigh", "flush", "dev", "tap0")
+    firewall.run("ndp -c")
+    check(traffic.ping(lan, f"{address}%tap0", "-6"), "a neighbour that asks from its link-local address")
+    check(traffic.ping(lan, "fd00:1::1", "-6"), "and one that asks from another")
+    lan.run("ip", "address", "add", "2001:db8::77/128", "dev", "tap0", "nodad")
+    try:
+        check(not traffic.ping(lan, "fd00:1::1", "-6", "-W", "2", "-I", "2001:db8::77"), "who is at home on the other side is blocked")
+    finally:
+        lan.run("ip", "address", "del", "2001:db8::77/128", "dev", "tap0")
+
+
 def test_errors_belong_to_their_state(firewall):
     """Without a rule for ICMPv6 errors, that of a known connection passes by its state."""
     firewall.rules("block drop all\npass inet6 proto icmp6 icmp6-type {{ neighbrsol neighbradv }}\n"

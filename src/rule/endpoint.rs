@@ -9,7 +9,7 @@ use super::{Subject, Surroundings};
 use crate::iface::{DynamicAddr, Interfaces};
 use crate::kpi::{Errno, ReadSection, Route};
 use crate::table::TableRef;
-use crate::wire::{Addr, Af};
+use crate::wire::{Addr, Af, ipv6};
 
 /// How two numbers bound a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,10 +108,15 @@ enum Within {
     UrpfFailed,
 }
 
-/// Where packets to an address leave: the interface by its number.
+/// Where packets to an address leave: the interface by its number. One that is on every link is on the packet's: a routing
+/// table knows it only together with a link.
 #[inline(never)]
-fn route(af: Af, addr: &Addr, around: &Surroundings<'_>) -> Route {
-    match around.kernel.route(af == Af::Inet6, &addr.octets()) {
+fn route(subject: &Subject, addr: &Addr, around: &Surroundings<'_>) -> Route {
+    let is_ipv6 = subject.af == Af::Inet6;
+    if is_ipv6 && ipv6::is_of_link(addr) {
+        return Route::By(subject.interface);
+    }
+    match around.kernel.route(is_ipv6, &addr.octets()) {
         Route::By(ifindex) => Route::By(around.interfaces.number(ifindex)),
         other => other,
     }
@@ -119,7 +124,7 @@ fn route(af: Af, addr: &Addr, around: &Surroundings<'_>) -> Route {
 
 /// Whether a packet that comes from there would not come in here. What comes from nowhere has failed as well.
 fn has_wrong_interface(subject: &Subject, addr: &Addr, around: &Surroundings<'_>) -> bool {
-    match route(subject.af, addr, around) {
+    match route(subject, addr, around) {
         Route::By(interface) => interface != subject.interface,
         Route::None => true,
         Route::Unknown => false,
@@ -187,7 +192,7 @@ impl Endpoint {
             Within::Net(net) => net.contains(addr),
             Within::Dynamic(dynamic) => dynamic.contains(around.interfaces, subject.af, addr),
             Within::Table(table) => table.contains(subject.af, addr, around.section),
-            Within::NoRoute => route(subject.af, addr, around) == Route::None,
+            Within::NoRoute => route(subject, addr, around) == Route::None,
             Within::UrpfFailed => has_wrong_interface(subject, addr, around),
         };
         within != self.negated

@@ -28,6 +28,15 @@ pub const MAX_EXTENSIONS: usize = 16;
 /// of padding in a row.
 pub const MAX_OPTIONS: usize = 64;
 
+/// Whether an address is one on every link, or in every host (RFC 4291, 2.5.6 and 2.7): which one is meant does not stand in it.
+pub const fn is_of_link(addr: &Addr) -> bool {
+    match addr.octets() {
+        [0xfe, second, ..] => second & 0xc0 == 0x80,
+        [0xff, second, ..] => matches!(second & 0xf, 1 | 2),
+        _ => false,
+    }
+}
+
 /// The header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -185,6 +185,30 @@ fn a_source_without_a_route_and_one_with_another() {
     assert!(about(PF_ADDR_URPFFAILED, false, "2001:db8:7::7"));
 }
 
+/// The routing table has such an address only together with a link. Without neighbour discovery, which speaks from it, nothing goes.
+#[test]
+fn an_address_of_every_link_is_reached_by_the_packet_s() {
+    let blocks = |kind: u8, is_destination: bool, src: &str, dst: &str| {
+        let rule = block().change(|rule| {
+            let end = if is_destination { &mut rule.dst } else { &mut rule.src };
+            end.addr.kind = kind;
+        });
+        let machine = loaded(Kernel::seeded(1).with_routes(Box::new(routes)), &[rule]);
+        !passes(&machine, &ip(src, dst).ping(1))
+    };
+    for src in ["fe80::1", "febf::1"] {
+        assert!(!blocks(PF_ADDR_NOROUTE, false, src, "ff02::1:ff00:1"));
+        assert!(!blocks(PF_ADDR_URPFFAILED, false, src, "ff02::1:ff00:1"));
+        assert!(!blocks(PF_ADDR_NOROUTE, true, src, "ff02::1:ff00:1"));
+        assert!(!blocks(PF_ADDR_NOROUTE, true, src, "fe80::2"));
+    }
+    assert!(blocks(PF_ADDR_URPFFAILED, false, "fec0::1", "ff02::1"));
+    assert!(
+        blocks(PF_ADDR_NOROUTE, true, "fe80::1", "ff05::1"),
+        "a site has many links"
+    );
+}
+
 #[test]
 fn another_routing_table_is_refused() {
     let rule = |rtableid| (pass().change(|rule| rule.rtableid = rtableid), vec![]);
