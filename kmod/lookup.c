@@ -3,8 +3,9 @@
  *
  * Synchronisation: called from the hooks, at IPL_SOFTNET and in a pserialize(9) section, where nothing may sleep. The tables of
  * sockets and the routing table are looked at with softnet_lock held, as a kernel without NET_MPSAFE holds it around the hooks
- * anyway. Where it is not held it is taken if it is free, for sockets; routes are not looked up then, as a kernel with
- * NET_MPSAFE has a lock of its own for them that may sleep. What cannot be looked up is not known, and matches nothing.
+ * anyway. Where it is not held it is taken if it is free, for sockets. A kernel with NET_MPSAFE has a lock of its own for routes, which
+ * may sleep, whether softnet_lock is held (as TCP holds it when it sends) or not: there, and where softnet_lock is not held, routes
+ * are not looked up. What cannot be looked up is not known, and matches nothing.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
@@ -64,6 +65,14 @@ pfk_socket_owner(const struct pf_socket_ends *ends, uint32_t *uid, uint32_t *gid
 	return found;
 }
 
+/* Whether the kernel has NET_MPSAFE, which no header says to a module: it is then, and only then, that lo(4) needs no kernel lock. */
+static bool
+pf_is_net_mpsafe(void)
+{
+
+	return if_is_mpsafe(lo0ifp);
+}
+
 /* The index of the interface by which an address is reached, 0 for none, -1 where that cannot be known. */
 int
 pfk_route(bool is_ipv6, const uint8_t to[16])
@@ -76,7 +85,7 @@ pfk_route(bool is_ipv6, const uint8_t to[16])
 	struct rtentry *rt;
 	int ifindex = 0;
 
-	if (!mutex_owned(softnet_lock))
+	if (pf_is_net_mpsafe() || !mutex_owned(softnet_lock))
 		return -1;
 	memset(&dst, 0, sizeof(dst));
 	if (is_ipv6) {

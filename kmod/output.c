@@ -40,8 +40,8 @@ pf_set_scope(struct in6_addr *address, uint16_t ifindex)
 
 /*
  * In a kernel without NET_MPSAFE the stack wants softnet_lock and the kernel lock. Who runs in a packet hook has
- * softnet_lock, as a rule; the purge thread and an ioctl do not. A module cannot know which kernel it is in, and in
- * one with NET_MPSAFE the two locks do no harm.
+ * softnet_lock, as a rule; the purge thread and an ioctl do not. In a kernel with NET_MPSAFE the two locks do no
+ * harm.
  */
 static bool
 pf_stack_enter(void)

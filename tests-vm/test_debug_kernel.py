@@ -48,3 +48,16 @@ def test_silent_under_all_sorts(kit):
                 idle.close()
             guest.sh("pfctl -q -d; modunload pf")
         is_silent(guest, booted)
+
+
+def test_no_route_is_looked_up_where_that_may_sleep(kit):
+    """TCP holds softnet_lock when it sends, here as in a kernel without NET_MPSAFE. The route back to who answers leads to lo0."""
+    debug = kit.with_debug_kernel()
+    with Network() as network, Firewall(debug, network) as guest:
+        booted = len(guest.console)
+        guest.load()
+        guest.rules("pass all no state\nblock out quick inet proto tcp from urpf-failed to any\n")
+        refused = traffic.connects(network.lan, "10.0.0.1", 81)
+        check(isinstance(refused, ConnectionRefusedError), f"what is not known matches nothing: {refused!r}")
+        guest.sh("pfctl -q -d; modunload pf")
+        is_silent(guest, booted)
