@@ -121,10 +121,13 @@ pf_pflog_detach(void)
 	struct ifnet *ifp;
 
 	if_clone_detach(&pf_pflog_cloner);
+	/* As if_clone(4) does, in a kernel without NET_MPSAFE: under this lock interfaces, addresses and routes change there. */
+	KERNEL_LOCK(1, NULL);
 	for (u_int i = 0; i < __arraycount(pf_pflog.ifs); i++) {
 		if ((ifp = pf_pflog.ifs[i]) != NULL)
 			(void)pf_pflog_destroy(ifp);
 	}
+	KERNEL_UNLOCK_ONE(NULL);
 	pserialize_destroy(pf_pflog.readers);
 	mutex_destroy(&pf_pflog.lock);
 }
