@@ -73,7 +73,8 @@ ioctls! {
     DIOCSETLCK = iowr::<u32>(8);
     /// Removes all states, or those of an interface. The count comes back in `af`.
     DIOCCLRSTATES = iowr::<IocStateKill>(18);
-    /// Fetches a state: `state` points to a [`SyncState`] of which `id` and `creatorid` are given, the rest is filled in.
+    /// Fetches a state: `state` points to a [`SyncState`] of which `id` and `creatorid` are given, or neither, and then it is the one
+    /// with number `nr`; the rest is filled in. ENOENT, or EBUSY for a number behind the last.
     DIOCGETSTATE = iowr::<IocState>(19);
     /// Sets the log interface; empty for none.
     DIOCSETSTATUSIF = iowr::<IocIf>(20);
@@ -130,9 +131,9 @@ ioctls! {
     DIOCGETADDR = iowr::<IocPoolAddr>(54);
     /// Changes a rule's pool.
     DIOCCHANGEADDR = iowr::<IocPoolAddr>(55);
-    /// Adds states in their order up to the first that must be refused, or cannot be read, and succeeds: `len` becomes the bytes of
-    /// those added. [`DIOCADDSTATE`] tells what is wrong with the next. EINVAL for a length that is not one of whole records,
-    /// EFAULT where not even the first can be read. (NetBSD's own leaves `len` as it is, and fails as a whole.)
+    /// Adds states in their order. At the first that must be refused this ends, with the error that [`DIOCADDSTATE`] has for it, or
+    /// EFAULT where it cannot be read; those before it stay. EINVAL, and none is added, for a length that is not one of whole
+    /// records. [`DIOCBADDSTATES`] says how many were added.
     DIOCADDSTATES = iowr::<IocStates>(56);
     /// How many anchors an anchor has.
     DIOCGETRULESETS = iowr::<IocRuleset>(58);

@@ -117,7 +117,7 @@ c_struct! {
     /// `struct pfioc_states`
     #[derive(Copy)]
     pub struct IocStates {
-        /// Bytes at `buf`. [`crate::DIOCGETSTATES`] and [`crate::DIOCADDSTATES`] say what comes back.
+        /// Bytes at `buf`. [`crate::DIOCGETSTATES`] says what comes back.
         pub len: i32,
         #[doc(hidden)]
         pub _pad0: [u8; 4],
