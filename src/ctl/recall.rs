@@ -2,7 +2,8 @@
 //! at.
 //!
 //! The record has the address that `route-to` and its like hand packets to, not the interface; the interface is the one that the
-//! rule's pool has with that address. A source node is the one that a new state of the same rules would count at, made where there is
+//! rule's pool has with that address. Where the pool does not have it any more, the rule chooses anew: no packet of the rule's is ever
+//! left to the routing table. A source node is the one that a new state of the same rules would count at, made where there is
 //! none; a state that would be too many there is restored all the same, and does not count.
 //!
 //! # Locking
@@ -20,6 +21,9 @@ use crate::state::{Body, Extra, Origin, Route, proxy};
 use crate::wire::{Addr, Af};
 
 /// Finds again what only some states have, of one that is restored. `next` is the record's address of the next stop.
+///
+/// # Errors
+/// EOPNOTSUPP where the rule sends its packets another way and has none now; ENOMEM.
 pub(super) fn recall(
     pf: &Pf,
     origin: &mut Origin,
@@ -33,7 +37,10 @@ pub(super) fn recall(
         Direction::In => (origin.key.ext.addr, origin.key.lan.addr),
     };
     let af = origin.key.af;
-    let route = origin.rule.as_ref().and_then(|rule| recall_route(rule, current, next));
+    let route = match &origin.rule {
+        Some(rule) => recall_route(pf, rule, current, next, &src)?,
+        None => None,
+    };
     let sticky = route
         .filter(|_| origin.rule.as_ref().is_some_and(|rule| rule.is_sticky()))
         .map(|route| route.choice);
@@ -67,16 +74,18 @@ pub(super) fn recall(
 }
 
 /// Where packets of a state of `rule` go that went by way of `next`.
-fn recall_route(rule: &Rule, current: &Current<'_>, next: Addr) -> Option<Route> {
-    match rule.route {
-        RouteKind::To | RouteKind::ReplyTo | RouteKind::DupTo => {
-            let choice = rule.pool(current.section)?.recall(current, next)?;
-            Some(Route {
-                kind: rule.route,
-                choice,
-            })
-        }
-        RouteKind::None | RouteKind::Fast => None,
+fn recall_route(pf: &Pf, rule: &Rule, current: &Current<'_>, next: Addr, src: &Addr) -> Result<Option<Route>, Errno> {
+    let kind = rule.route;
+    if matches!(kind, RouteKind::None | RouteKind::Fast) {
+        return Ok(None);
+    }
+    let choice = rule.pool(current.section).and_then(|pool| {
+        pool.recall(current, next)
+            .or_else(|| pool.choose(&pf.kernel, current, src))
+    });
+    match choice {
+        None if kind != RouteKind::DupTo => Err(Errno::Eopnotsupp),
+        choice => Ok(choice.map(|choice| Route { kind, choice })),
     }
 }
 

@@ -252,6 +252,25 @@ fn a_restored_state_takes_its_way_again() {
 }
 
 #[test]
+fn a_restored_state_whose_way_is_gone_takes_the_one_that_there_is() {
+    let rule = |hop| routed(pass().inward().on("em1").keep_state(), Route::To, &[hop]);
+    let gate = gate(&[rule("em2 203.0.113.254")]);
+    let packet = out().udp(1025, 53, b"?");
+    assert_eq!(gate.receive_inside(&packet), GONE);
+    gate.routed();
+    gate.each(|machine| {
+        let states = machine.dump();
+        machine.ioctl(DIOCCLRSTATES, &mut IocStateKill::default()).unwrap();
+        machine.load(RulesetKind::Filter, &[rule("em0 192.0.2.254")]).unwrap();
+        assert_eq!(machine.add_states(&states), Ok(1));
+        assert_eq!(machine.dump()[0].rule, 0);
+    });
+    assert_eq!(gate.receive_inside(&packet), GONE);
+    let [(1, to, _)] = &gate.routed()[..] else { panic!() };
+    assert_eq!(to, "192.0.2.254");
+}
+
+#[test]
 fn a_copy_is_judged_where_it_leaves() {
     let copied = || {
         routed(

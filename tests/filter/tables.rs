@@ -314,6 +314,16 @@ fn without_a_gateway_in_its_table_a_way_leads_nowhere() {
         }
         assert_eq!(gate.routed()[0].1, "192.0.2.254");
     }
+    // A state that comes back finds no way either, and would be left to the routing table.
+    let old = gate(Route::To, pass().keep_state());
+    old.each(|machine| machine.make_table("gateways", &["192.0.2.254"]));
+    assert_eq!(old.receive_inside(&there), Err(None));
+    let new = gate(Route::To, pass().keep_state());
+    new.each(|machine| {
+        machine.make_table("gateways", &[]);
+        let state = old.machine().dump()[0];
+        assert_eq!(machine.add_state(&state), Err(Errno::Eopnotsupp));
+    });
     // What is to be copied passes without a copy.
     let gate = gate(Route::DupTo, pass().keep_state());
     assert_eq!(gate.receive_inside(&there), Ok(there));
