@@ -1,4 +1,5 @@
-//! The purge thread's tick: expired states go, a part of the table at a time, so that the whole is seen once an interval.
+//! The purge thread's tick: expired states go, a part of the table at a time, so that the whole is seen once an interval; or, of a
+//! table in which that would be more than [`MOST`] a second, as soon as that allows.
 //!
 //! # Locking
 //! The tick has a mutex of its own for its place in the table. It takes partitions and states one at a time, and waits for
@@ -29,6 +30,8 @@ pub(crate) struct Sweep {
 
 /// States of a batch that are looked at before a packet may come between.
 const BATCH: usize = 64;
+/// States and empty partitions that a tick looks at, a batch more at most: some tens of milliseconds.
+const MOST: usize = 1 << 18;
 
 pub(crate) fn tick(pf: &Pf) {
     hold::tick(pf);
@@ -41,8 +44,8 @@ pub(crate) fn tick(pf: &Pf) {
         let end = sweep.next.checked_add(share);
         let is_due = |place: &u64| end.is_none_or(|end| *place < end);
         let mut place = Some(sweep.next);
-        let mut removed = 0;
-        while place.as_ref().is_some_and(is_due) {
+        let (mut removed, mut looked_at) = (0, 0);
+        while looked_at < MOST && place.as_ref().is_some_and(is_due) {
             // The level is lowered between batches, so that packets wait for none for long.
             let level = SoftNet::raise();
             let section = pf.read(&level);
@@ -57,6 +60,7 @@ pub(crate) fn tick(pf: &Pf) {
                 });
                 // An empty partition costs about as much as a state.
                 batch = batch.saturating_sub(seen + 1);
+                looked_at += seen + 1;
                 place = next;
             }
         }

@@ -83,9 +83,14 @@ impl Norm {
         self.fragments.len(&SoftNet::raise())
     }
 
-    /// Drops what has waited for `lifetime` seconds, and counts it.
+    /// Drops what has waited for `lifetime` seconds, and counts it; of very much, a part.
     pub(crate) fn purge(&self, now: u32, lifetime: u32, stats: &Stats) {
-        while self.fragments.purge(now, lifetime, stats, &SoftNet::raise()) {}
+        const MOST_BATCHES: usize = 1 << 9;
+        for _ in 0..MOST_BATCHES {
+            if !self.fragments.purge(now, lifetime, stats, &SoftNet::raise()) {
+                break;
+            }
+        }
     }
 
     /// Normalises a packet. Nothing comes back where it is a fragment that has to wait for others. One that is dropped stays in `packet` as

@@ -515,6 +515,23 @@ fn many_thousand_go_in_one_tick() {
 }
 
 #[test]
+fn of_more_than_a_tick_may_drop_the_next_drops_the_rest() {
+    const MOST: usize = 1 << 15;
+    let gate = gate(scrub());
+    gate.each(|machine| machine.set_limit(Limit::Frags, 2 << 15));
+    for n in 0..MOST as u32 + 100 {
+        let [_, a, b, c] = n.to_be_bytes();
+        let ip = ip(&format!("10.{a}.{b}.{c}"), "198.51.100.7");
+        assert_eq!(gate.send(&ip.with_fragment(0, true).packet(GRE, &[1; 8])), KEPT);
+    }
+    gate.advance(30);
+    for left in [100, 0] {
+        gate.each(|machine| machine.pf.purge());
+        assert_eq!(held(&gate), left);
+    }
+}
+
+#[test]
 fn packets_are_told_apart_by_all_that_their_fragments_have_in_common() {
     let gate = gate(scrub());
     let one = v4().packet(GRE, &[1; 16]);

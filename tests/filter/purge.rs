@@ -4,6 +4,7 @@ use pf_abi::*;
 
 use crate::common::packets::*;
 use crate::common::rules::*;
+use crate::common::{Machine, connection};
 use crate::gate::{Gate, check_table};
 
 fn v4() -> Ip {
@@ -176,6 +177,31 @@ fn the_whole_table_is_seen_within_an_interval() {
         assert_eq!((left, gate.states(), gate.rule(0).states), (0, 0, 0));
         check_table(gate.machine());
     }
+}
+
+#[test]
+fn a_tick_has_an_end_however_large_the_table_is() {
+    const MOST: usize = 1 << 18;
+    const STATES: u32 = 300_000;
+    let machine = Machine::new();
+    machine.set_limit(Limit::States, 2 * STATES);
+    machine.set_timeout(Timeout::Interval, 1);
+    let expiring = |n| SyncState {
+        expire: 1,
+        ..connection(n)
+    };
+    for from in (0..STATES).step_by(10_000) {
+        let states: Vec<_> = (from..from + 10_000).map(expiring).collect();
+        machine.add_states(&states).unwrap();
+    }
+    machine.advance(10);
+    let left = || machine.pf.states().len();
+    machine.pf.purge();
+    let gone = STATES as usize - left();
+    assert!((MOST / 2..=MOST + 64).contains(&gone), "{gone}");
+    // And it goes on from there.
+    machine.pf.purge();
+    assert_eq!(left(), 0);
 }
 
 #[test]
