@@ -161,9 +161,9 @@ class Machine:
         if self.log:
             self.log.write(data)
             self.log.flush()
-        if not self.ended and PANIC.search(self.console, searched_from):
+        if not self.ended and (panic := PANIC.search(self.console, searched_from)):
             self.ended = True
-            self.post_mortem()
+            self.post_mortem(panic.start(1))
 
     def read_console(self, is_there, deadline, what):
         while not is_there():
@@ -218,9 +218,11 @@ class Machine:
                     break
                 self.serial.sendall(b" ")
 
-    def post_mortem(self):
+    def post_mortem(self, at):
         self.debugger()
-        raise Panicked(f"the kernel has panicked:\n{self.tail()}")
+        # Whatever comes behind it may push it out of the tail.
+        said = self.console[at:].decode("utf-8", "replace").splitlines()[:3]
+        raise Panicked(f"the kernel has panicked: {' / '.join(said)}\n{self.tail()}")
 
     def hang(self, what):
         """The guest has not done in time what it should. Breaks into ddb and says where it is."""
