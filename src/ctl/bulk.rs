@@ -100,12 +100,11 @@ fn copy<T: Immutable + IntoBytes + FromZeros>(
             }
             arg.ticket = ticket;
             let home = control.staging.anchors.name(list.ruleset).ok_or(Errno::Einval)?;
-            let level = SoftNet::raise();
-            let section = pf.read(&level);
-            let loaded = pf.config.read(&section).list_of(list.ruleset, list.kind);
-            let rules = loaded.map_or(&[][..], |loaded| loaded.rules());
+            let rules = control.rules(list);
             arg.total = u32::try_from(rules.len()).unwrap_or(u32::MAX);
             let rule = rules.get(first.saturating_add(done)).filter(|_| done < room);
+            let level = SoftNet::raise();
+            let section = pf.read(&level);
             rule.map(|rule| export(rule, home, &section, &mut record)).is_some()
         };
         if !made {

@@ -1,9 +1,9 @@
 //! Ioctls over the pools of rules: what a translation gives out, and where `route-to` and its like lead.
 //!
 //! # Life cycle
-//! DIOCBEGINADDRS and DIOCADDADDR gather the addresses of the rule that comes next, which takes them along; they go with whoever began.
-//! DIOCCHANGEADDR changes the
-//! pool of a rule that is loaded: another pool is put in its place, so that a packet sees it as it was or as it is.
+//! DIOCBEGINADDRS and DIOCADDADDR gather the addresses of the rule that comes next, which takes them along; they go with whoever
+//! began. DIOCCHANGEADDR changes the pool of a rule that is loaded: another pool is put in its place, so that a packet sees it as
+//! it was or as it is.
 //!
 //! # Locking
 //! All under the control mutex; the pools that packets see are read in passive sections.
@@ -79,13 +79,11 @@ fn rule<'a>(rules: &'a [KArc<Rule>], arg: &IocPoolAddr) -> Result<&'a KArc<Rule>
     rules.get(arg.r_num as usize).ok_or(Errno::Ebusy)
 }
 
-/// Does something with the pool of a loaded rule. EBUSY where there is no such rule, or no such anchor.
-fn with_pool<R>(pf: &Pf, arg: &IocPoolAddr, list: List, act: impl FnOnce(&[PoolAddr]) -> R) -> Result<R, Errno> {
+/// Does something with the pool of a loaded rule.
+fn with_pool<R>(pf: &Pf, rule: &Rule, act: impl FnOnce(&[PoolAddr]) -> R) -> R {
     let level = SoftNet::raise();
     let section = pf.read(&level);
-    let list = pf.config.read(&section).list_of(list.ruleset, list.kind);
-    let rule = rule(list.map_or(&[], |list| list.rules()), arg)?;
-    Ok(act(rule.addresses(&section)))
+    act(rule.addresses(&section))
 }
 
 /// The list that a pool's rule stands in.
@@ -106,8 +104,9 @@ fn list_with_ticket(control: &Control, arg: &IocPoolAddr) -> Result<List, Errno>
 
 /// DIOCGETADDRS.
 pub(super) fn count(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
-    let list = list_of(&pf.control.lock(), arg)?;
-    arg.nr = with_pool(pf, arg, list, |pool| u32::try_from(pool.len()).unwrap_or(u32::MAX))?;
+    let control = pf.control.lock();
+    let rule = rule(control.rules(list_of(&control, arg)?), arg)?;
+    arg.nr = with_pool(pf, rule, |pool| u32::try_from(pool.len()).unwrap_or(u32::MAX));
     Ok(())
 }
 
@@ -115,7 +114,8 @@ pub(super) fn count(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
 pub(super) fn get(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
     let control = pf.control.lock();
     let list = list_with_ticket(&control, arg)?;
-    let address = with_pool(pf, arg, list, |pool| pool.get(arg.nr as usize).copied())?;
+    let rule = rule(control.rules(list), arg)?;
+    let address = with_pool(pf, rule, |pool| pool.get(arg.nr as usize).copied());
     arg.addr = PoolAddr {
         kif: UserPtr::default(),
         ..address.ok_or(Errno::Ebusy)?
@@ -157,7 +157,7 @@ pub(super) fn change(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
             Some(ifname) => Some(address(pf, &mut control, &arg.addr, ifname)?),
             None => None,
         };
-        let addresses = changed(copy(pf, &rule)?, new, change, arg.nr)?;
+        let addresses = changed(with_pool(pf, &rule, copy)?, new, change, arg.nr)?;
         let home = control.staging.anchors.name(list.ruleset).cloned();
         let home = home.ok_or(Errno::Ebusy)?;
         let mut tables = KVec::with_capacity(addresses.len())?;
@@ -171,11 +171,8 @@ pub(super) fn change(pf: &Pf, arg: &mut IocPoolAddr) -> Result<(), Errno> {
     changed
 }
 
-/// The addresses of a rule, with room for another.
-fn copy(pf: &Pf, rule: &Rule) -> Result<KVec<PoolAddr>, Errno> {
-    let level = SoftNet::raise();
-    let section = pf.read(&level);
-    let pool = rule.addresses(&section);
+/// The same addresses, with room for another.
+fn copy(pool: &[PoolAddr]) -> Result<KVec<PoolAddr>, Errno> {
     let mut copy = KVec::with_capacity(pool.len() + 1)?;
     for address in pool {
         copy.push(*address)?;

@@ -460,12 +460,11 @@ pub(super) fn commit(pf: &Pf, caller: &Caller<'_>, arg: &mut IocTrans) -> Result
         }
     }
     note_loader(pf, &control);
-    sweep(pf, &mut control);
     fingerprints::publish(pf, &mut control);
     // The rules are freed here; nobody has to wait for that.
     drop(control);
     drop(old);
-    // They may have been the last to speak of a table.
+    // Only now: they may have been the last to speak of a table.
     sweep(pf, &mut pf.control.lock());
     Ok(())
 }
@@ -727,10 +726,9 @@ pub(super) fn change(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<
         let ticket = control.staging.next_ticket();
         control.staging.list(list)?.active = ticket;
     }
-    sweep(pf, &mut control);
     drop(control);
     let changed = changed.map(drop);
-    // The rule that went may have been the last to speak of a table.
+    // Only now: the rule that went may have been the last to speak of a table.
     sweep(pf, &mut pf.control.lock());
     changed
 }
@@ -774,14 +772,14 @@ pub(super) fn get(pf: &Pf, caller: &Caller<'_>, arg: &mut IocRule) -> Result<(),
     let kind = kind_of(arg.rule.action)?;
     let control = pf.control.lock();
     let ruleset = control.staging.find(&arg.anchor, Errno::Einval)?;
-    if arg.ticket != control.staging.active(List { ruleset, kind }) {
+    let list = List { ruleset, kind };
+    if arg.ticket != control.staging.active(list) {
         return Err(Errno::Ebusy);
     }
     let home = control.staging.anchors.name(ruleset).ok_or(Errno::Einval)?;
+    let rule = control.rules(list).get(arg.nr as usize).ok_or(Errno::Ebusy)?;
     let level = SoftNet::raise();
     let section = pf.read(&level);
-    let list = pf.config.read(&section).list_of(ruleset, kind).ok_or(Errno::Ebusy)?;
-    let rule = list.rules().get(arg.nr as usize).ok_or(Errno::Ebusy)?;
     export(pf, &section, home, rule, &mut arg.rule, &mut arg.anchor_call);
     if clear {
         rule.take_counters(&mut arg.rule);
