@@ -170,8 +170,7 @@ impl<'a> Filter<'a> {
             self.begin_proxy(packet, &key, rule.map(|rule| &**rule), &mut body)?;
         }
         if let Some(rule) = rule
-            && rule.max_states != 0
-            && rule.states.load(Ordering::Relaxed) >= rule.max_states
+            && rule.has_all_states()
         {
             self.pf.stats.count_limit(pf_abi::LCNT_STATES);
             return Err(Reason::StateLimit.into());

@@ -17,8 +17,6 @@
 //! # Locking
 //! Takes a state's lock or a queue's, one at a time. What is sent goes out without either, and outside the read section.
 
-use core::sync::atomic::Ordering;
-
 use pf_abi::{PF_TCPS_PROXY_SRC, Reason};
 
 use super::route::{self, Hop, Nowhere, Way};
@@ -157,8 +155,7 @@ impl Filter<'_> {
         let isn = self.pf.isns.of_dst(&self.pf.kernel, key, packet.direction);
         (body.src, body.dst) = proxy::open(&segment, key.af, isn);
         body.course = Course::Proxied;
-        let has_no_room = |rule: &&Rule| rule.max_states != 0 && rule.states.load(Ordering::Relaxed) >= rule.max_states;
-        match rule.filter(has_no_room) {
+        match rule.filter(|rule| rule.has_all_states()) {
             Some(rule) => self.forget_greeted(&Room::Of(rule)),
             None if self.pf.states.len() >= self.pf.states.limit() => self.forget_greeted(&Room::OfTable),
             None if self.pf.handshakes.greeted.is_full(self.level) => self.forget_greeted(&Room::OfQueue),
@@ -190,9 +187,7 @@ impl Filter<'_> {
                 continue;
             };
             if let Room::Of(rule) = room
-                && !state
-                    .rule()
-                    .is_some_and(|of| core::ptr::eq(&raw const **of, &raw const **rule))
+                && !state.rule().is_some_and(|of| core::ptr::eq(&**of, *rule))
             {
                 // One rule's limit is nothing to the clients of another.
                 self.pf.handshakes.greeted.push(entry, self.level);

@@ -11,7 +11,7 @@ use pf_abi::{Reason, RulesetKind};
 use super::{Filter, Refusal, is_trackable};
 use crate::kpi::Direction;
 use crate::mem::KArc;
-use crate::nat::{Choice, Current, Pool, Source};
+use crate::nat::{Choice, Pool, Source};
 use crate::packet::{Packet, Transport};
 use crate::rule::{Config, Decision, Rule, Subject};
 use crate::state::{Host, StateKey, Tree, TreeKey};
@@ -88,11 +88,7 @@ impl Filter<'_> {
         if packet.direction == Direction::In || !is_error {
             return Ok(());
         }
-        let current = Current {
-            interfaces: self.interfaces,
-            section: self.section,
-        };
-        let hides = |pool: &Pool| pool.recall(&current, packet.src).is_none();
+        let hides = |pool: &Pool| pool.recall(&self.current(), packet.src).is_none();
         let asked =
             |kind, subject: &mut Subject| self.asked(config, kind, subject).is_some_and(|(_, pool)| hides(pool));
         if asked(RulesetKind::Binat, subject) || asked(RulesetKind::Nat, subject) {

@@ -539,6 +539,11 @@ impl Rule {
         self.pool(section).map_or(&[], |pool| pool.addresses())
     }
 
+    /// Whether it has as many states as it may have: `max`.
+    pub fn has_all_states(&self) -> bool {
+        self.max_states != 0 && self.states.load(Ordering::Relaxed) >= self.max_states
+    }
+
     /// Tells what it has counted, which begins anew: what is counted meanwhile is in one reading or in the next. The number of states
     /// is no counter.
     pub fn take_counters(&self, to: &mut abi::Rule) {
