@@ -189,14 +189,8 @@ impl Interfaces {
 
     /// The number of a name, if it has one.
     pub fn find(&self, name: &IfName) -> Option<u16> {
-        if name.is_empty() {
-            return None;
-        }
-        let at = self.known.iter().position(|entry| entry.interface.name == *name)?;
-        let interface = &self.known.get(at)?.interface;
-        u16::try_from(at)
-            .ok()
-            .filter(|_| !interface.hidden.load(Ordering::Acquire))
+        let (number, interface) = self.iter().find(|(_, interface)| interface.name == *name)?;
+        (!interface.hidden.load(Ordering::Acquire)).then_some(number)
     }
 
     /// One more than the highest number.

@@ -155,29 +155,30 @@ impl Entry {
 
     /// Packets and bytes that were counted.
     pub fn counted(&self, direction: Direction, fate: Fate) -> (u64, u64) {
-        let at = counter(direction, fate, FATES);
-        let counters = self.counters.get().and_then(|counters| counters.get(at..at + 2));
-        match counters {
-            Some([packets, octets]) => (packets.load(Ordering::Relaxed), octets.load(Ordering::Relaxed)),
-            _ => (0, 0),
-        }
+        self.read(direction, fate, |counter| counter.load(Ordering::Relaxed))
     }
 
     /// The same, which begins anew: what is counted meanwhile is in one reading or in the next.
     pub fn take(&self, direction: Direction, fate: Fate) -> (u64, u64) {
-        let at = counter(direction, fate, FATES);
-        let counters = self.counters.get().and_then(|counters| counters.get(at..at + 2));
-        match counters {
-            Some([packets, octets]) => (packets.swap(0, Ordering::Relaxed), octets.swap(0, Ordering::Relaxed)),
-            _ => (0, 0),
+        self.read(direction, fate, |counter| counter.swap(0, Ordering::Relaxed))
+    }
+
+    fn read(&self, direction: Direction, fate: Fate, read: impl Fn(&AtomicU64) -> u64) -> (u64, u64) {
+        match self.both(direction, fate) {
+            Some([packets, octets]) => (read(packets), read(octets)),
+            None => (0, 0),
         }
+    }
+
+    /// Where packets are counted, and their bytes, if any has been.
+    fn both(&self, direction: Direction, fate: Fate) -> Option<&[AtomicU64; 2]> {
+        let at = counter(direction, fate, FATES);
+        self.counters.get()?.get(at..)?.first_chunk()
     }
 
     /// Undoes a [`take`](Self::take) that gave these packets and bytes.
     pub fn put_back(&self, direction: Direction, fate: Fate, taken: (u64, u64)) {
-        let at = counter(direction, fate, FATES);
-        let counters = self.counters.get().and_then(|counters| counters.get(at..at + 2));
-        if let Some([packets, octets]) = counters {
+        if let Some([packets, octets]) = self.both(direction, fate) {
             packets.fetch_add(taken.0, Ordering::Relaxed);
             octets.fetch_add(taken.1, Ordering::Relaxed);
         }
@@ -195,7 +196,7 @@ impl Entry {
 
     /// Begins to count anew, at `now`, in seconds since 1970.
     pub fn clear(&self, now: u32) {
-        self.since.store(now, Ordering::Relaxed);
+        self.set_since(now);
         for counter in self.counters.get().into_iter().flatten() {
             counter.store(0, Ordering::Relaxed);
         }

@@ -58,6 +58,12 @@ const UNMATCHED: usize = MATCHED + 1;
 /// What a table counts.
 type Counters = Tally<{ UNMATCHED + 1 }>;
 
+/// Where packets of a direction and a fate are counted, and their bytes.
+fn counters_of(direction: Direction, fate: Fate) -> [usize; 2] {
+    let packets = entry::counter(direction, fate, PFR_OP_TABLE_MAX);
+    [packets, packets + 1]
+}
+
 /// That something is to be done, told without a lock.
 #[derive(Debug, Default)]
 struct Signal(AtomicBool);
@@ -191,44 +197,43 @@ impl Table {
 
     /// Packets and bytes that rules were about because of it.
     pub fn counted(&self, direction: Direction, fate: Fate) -> (u64, u64) {
-        let at = entry::counter(direction, fate, PFR_OP_TABLE_MAX);
-        let get = |at| self.counters.get().map_or(0, |counters| counters.get(at));
-        (get(at), get(at + 1))
+        self.read(counters_of(direction, fate), Counters::get)
     }
 
     /// Lookups that found an address in it, and those that did not.
     pub fn lookups(&self) -> (u64, u64) {
-        let get = |at| self.counters.get().map_or(0, |counters| counters.get(at));
-        (get(MATCHED), get(UNMATCHED))
+        self.read([MATCHED, UNMATCHED], Counters::get)
     }
 
     /// What [`counted`](Self::counted) says, which begins anew: what is counted meanwhile is in one reading or in the next.
     pub fn take(&self, direction: Direction, fate: Fate) -> (u64, u64) {
-        let at = entry::counter(direction, fate, PFR_OP_TABLE_MAX);
-        let take = |at| self.counters.get().map_or(0, |counters| counters.take(at));
-        (take(at), take(at + 1))
+        self.read(counters_of(direction, fate), Counters::take)
     }
 
     /// What [`lookups`](Self::lookups) says, likewise.
     pub fn take_lookups(&self) -> (u64, u64) {
-        let take = |at| self.counters.get().map_or(0, |counters| counters.take(at));
-        (take(MATCHED), take(UNMATCHED))
+        self.read([MATCHED, UNMATCHED], Counters::take)
+    }
+
+    fn read(&self, at: [usize; 2], read: impl Fn(&Counters, usize) -> u64) -> (u64, u64) {
+        let [one, other] = at.map(|at| self.counters.get().map_or(0, |counters| read(counters, at)));
+        (one, other)
     }
 
     /// Undoes a [`take`](Self::take) that gave these packets and bytes.
     pub fn put_back(&self, direction: Direction, fate: Fate, taken: (u64, u64)) {
-        let at = entry::counter(direction, fate, PFR_OP_TABLE_MAX);
-        if let Some(counters) = self.counters.get() {
-            counters.put_back(at, taken.0);
-            counters.put_back(at + 1, taken.1);
-        }
+        self.add_again(counters_of(direction, fate), taken);
     }
 
     /// Undoes a [`take_lookups`](Self::take_lookups) that gave these.
     pub fn put_back_lookups(&self, taken: (u64, u64)) {
+        self.add_again([MATCHED, UNMATCHED], taken);
+    }
+
+    fn add_again(&self, [one, other]: [usize; 2], taken: (u64, u64)) {
         if let Some(counters) = self.counters.get() {
-            counters.put_back(MATCHED, taken.0);
-            counters.put_back(UNMATCHED, taken.1);
+            counters.put_back(one, taken.0);
+            counters.put_back(other, taken.1);
         }
     }
 
@@ -244,7 +249,7 @@ impl Table {
 
     /// Begins to count anew, at `now`, in seconds since 1970; its entries go on.
     pub fn clear_counters(&self, now: u32) {
-        self.since.store(now, Ordering::Relaxed);
+        self.set_since(now);
         if let Some(counters) = self.counters.get() {
             counters.clear();
         }
