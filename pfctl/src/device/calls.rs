@@ -487,12 +487,11 @@ impl<'a> Pf<'a> {
         }
     }
 
-    /// Adds states in their order: how many, which are all. After an error those before the one that was refused are there.
-    pub fn add_states(&mut self, states: &mut [SyncState]) -> Outcome<usize> {
-        const SIZE: usize = size_of::<SyncState>();
+    /// Adds all states, in their order. After an error those before the one that was refused are there.
+    pub fn add_states(&mut self, states: &mut [SyncState]) -> Outcome<()> {
         let doing = "adding states";
-        let count = states.len();
-        let len = i32::try_from(count * SIZE).map_err(|_| nonsense(DIOCADDSTATES, doing, "too many states at once"))?;
+        let len = i32::try_from(size_of_val(states))
+            .map_err(|_| nonsense(DIOCADDSTATES, doing, "too many states at once"))?;
         let mut argument = IocStates {
             len,
             ..IocStates::default()
@@ -502,9 +501,9 @@ impl<'a> Pf<'a> {
             bytes: as_bytes_mut(states),
         };
         self.raw(DIOCADDSTATES, argument.as_mut_bytes(), Some(buffer), doing)?;
-        match usize::try_from(argument.len) {
-            Ok(bytes) if bytes % SIZE == 0 && bytes <= count * SIZE => Ok(bytes / SIZE),
-            _ => Err(nonsense(DIOCADDSTATES, doing, "a length that cannot be")),
+        match argument.len == len {
+            true => Ok(()),
+            false => Err(nonsense(DIOCADDSTATES, doing, "a length that cannot be")),
         }
     }
 

@@ -93,8 +93,10 @@ fn add_batch(
         };
         let (added, reason) = match told {
             Some(told) => told,
-            // All, or an error.
-            None => (held.pf()?.add_states(&mut states[next..])?, None),
+            None => {
+                held.pf()?.add_states(&mut states[next..])?;
+                (states.len() - next, None)
+            }
         };
         let behind = next + added;
         summary.loaded += added;
